@@ -95,3 +95,13 @@ type Outcome struct {
 	// message: others to it need not be tried before its time.
 	Destination bool
 }
+
+// Attempt is one try to deliver a message to some of its recipients.
+type Attempt struct {
+	Envelope   *Envelope
+	Body       *Body
+	Recipients []int // indexes in Envelope.Recipients, all of one destination
+	// Destination is the domain they are in, or "route:" and the name of a
+	// configured route, which many domains may share.
+	Destination string
+}

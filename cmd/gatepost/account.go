@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+)
+
+func (a *app) account() *cobra.Command {
+	return a.group("account", "The people who have a mailbox and can sign in",
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(),
+		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
+		a.onAccount("release", "Let a frozen account sign in again", "Released"),
+		a.accountRemove())
+}
+
+func (a *app) accountAdd() *cobra.Command {
+	var stdin, admin bool
+	c := &cobra.Command{
+		Use:   "add ADDRESS",
+		Short: "Make an account",
+		Long: `Make an account in a domain of ours. The password is asked for, or read
+from standard input with --password-stdin.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			pw, err := password(c, stdin)
+			if err != nil {
+				return err
+			}
+			role := "user"
+			if admin {
+				role = "admin"
+			}
+			return a.do(c, "account.add", control.AccountAdd{Address: args[0], Password: pw, Role: role}, "Added "+args[0]+".")
+		},
+	}
+	passwordFlag(c, &stdin)
+	c.Flags().BoolVar(&admin, "admin", false, "make it an administrator")
+	return c
+}
+
+func passwordFlag(c *cobra.Command, stdin *bool) {
+	c.Flags().BoolVar(stdin, "password-stdin", false, "read the password from standard input")
+}
+
+func (a *app) accountList() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List the accounts",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			t := newTable(c.OutOrStdout(), "ACCOUNT", "ROLE", "USED", "QUOTA", "STATE")
+			return list(a, c, "account.list", control.None{}, asJSON, func(i control.AccountInfo) {
+				t.row(i.Address, i.Role, size(i.Used), bound(i.Quota, size), state(i))
+			}, t.flush)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// bound writes a limit of which zero is none.
+func bound(n int64, write func(int64) string) string {
+	if n == 0 {
+		return "none"
+	}
+	return write(n)
+}
+
+func state(i control.AccountInfo) string {
+	if i.Frozen {
+		return "frozen"
+	}
+	return "active"
+}
+
+func (a *app) accountShow() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show ADDRESS",
+		Short: "Show an account",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return show(a, c, "account.show", control.Name{Name: args[0]}, asJSON, func(i control.AccountInfo) error {
+				t := newTable(c.OutOrStdout(), "ACCOUNT", i.Address)
+				t.row("role", i.Role)
+				t.row("state", state(i))
+				t.row("used", size(i.Used))
+				t.row("quota", bound(i.Quota, size))
+				t.row("recipients a day", bound(int64(i.SendingPerDay), func(n int64) string { return fmt.Sprint(n) }))
+				t.row("added", i.Created.Format("2006-01-02 15:04 UTC"))
+				return t.flush()
+			})
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func (a *app) accountSet() *cobra.Command {
+	var role, quota, sending string
+	c := &cobra.Command{
+		Use:   "set ADDRESS",
+		Short: "Change an account's role or limits",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			set := control.AccountSet{Address: args[0]}
+			if c.Flags().Changed("role") {
+				set.Role = &role
+			}
+			var err error
+			if set.Quota, err = limit(c, "quota", quota); err != nil {
+				return err
+			}
+			n, err := limit(c, "sending-per-day", sending)
+			if err != nil {
+				return err
+			}
+			if n != nil {
+				perDay := int(*n)
+				set.SendingPerDay = &perDay
+			}
+			return a.do(c, "account.set", set, "Changed "+args[0]+".")
+		},
+	}
+	c.Flags().StringVar(&role, "role", "", "`ROLE`: admin or user")
+	c.Flags().StringVar(&quota, "quota", "", "`SIZE` that it may store, as \"5GiB\"; \"none\", or \"default\"")
+	c.Flags().StringVar(&sending, "sending-per-day", "", "`NUMBER` of recipients that it may send to in a day; \"none\", or \"default\"")
+	c.MarkFlagsOneRequired("role", "quota", "sending-per-day")
+	return c
+}
+
+// limit reads the value of a flag that is a limit; nil if it was not given.
+func limit(c *cobra.Command, flag, value string) (*int64, error) {
+	if !c.Flags().Changed(flag) {
+		return nil, nil
+	}
+	var n int64
+	switch strings.ToLower(value) {
+	case "none":
+	case "default":
+		n = -1
+	default:
+		var s config.Size
+		if err := s.UnmarshalText([]byte(value)); err != nil {
+			return nil, fmt.Errorf("--%s: %w", flag, err)
+		}
+		if n = int64(s); n == 0 {
+			return nil, fmt.Errorf("--%s: write \"none\" for no limit", flag)
+		}
+	}
+	return &n, nil
+}
+
+func (a *app) accountPassword() *cobra.Command {
+	var stdin bool
+	c := &cobra.Command{
+		Use:   "password ADDRESS",
+		Short: "Set an account's password",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			pw, err := password(c, stdin)
+			if err != nil {
+				return err
+			}
+			return a.do(c, "account.password", control.AccountPassword{Address: args[0], Password: pw}, "The password of "+args[0]+" is set.")
+		},
+	}
+	passwordFlag(c, &stdin)
+	return c
+}
+
+// onAccount returns a command that changes an account and needs nothing but
+// its address.
+func (a *app) onAccount(name, short, done string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name + " ADDRESS",
+		Short: short,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.do(c, "account."+name, control.Name{Name: args[0]}, done+" "+args[0]+".")
+		},
+	}
+}
+
+func (a *app) accountRemove() *cobra.Command {
+	var withMail bool
+	c := &cobra.Command{
+		Use:   "remove ADDRESS",
+		Short: "Remove an account; one that has mail only with --with-mail",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.do(c, "account.remove", control.AccountRemove{Address: args[0], WithMail: withMail}, "Removed "+args[0]+".")
+		},
+	}
+	c.Flags().BoolVar(&withMail, "with-mail", false, "remove its mail too")
+	return c
+}

@@ -1,0 +1,280 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/secret"
+	"gatepost/internal/addr"
+	"gatepost/internal/store"
+)
+
+const (
+	// maxDevices bounds the device passwords of an account: each is tried
+	// at every sign-in.
+	maxDevices = 50
+	// maxDeviceName bounds what a device is called, in octets.
+	maxDeviceName = 100
+)
+
+func errNoAccount(a addr.Address) error {
+	return fmt.Errorf("there is no account %s", a.Unicode())
+}
+
+// AddAccount makes an account with a password, and the quota and sending
+// limit that the configuration gives.
+func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password string, role Role) (Account, error) {
+	a = a.Fold()
+	if err := checkName(a.Local); err != nil {
+		return Account{}, err
+	}
+	if _, err := ParseRole(string(role)); err != nil {
+		return Account{}, err
+	}
+	p, err := secret.Choose(password, a)
+	if err != nil {
+		return Account{}, err
+	}
+	// Asked before hashing, for a quick answer, and again with the insert.
+	if err := d.db.View(ctx, func(tx *store.Tx) error { return free(tx, a) }); err != nil {
+		return Account{}, err
+	}
+	who := &record.Person{
+		Account: Account{Address: a, Role: role, Quota: Configured, SendLimit: Configured, Created: d.o.Clock.Now()},
+		Salt:    d.desk.Salt(a), Iterations: secret.ScramIterations,
+	}
+	fresh, err := d.desk.NewPassword(ctx, p, who.Salt, who.Iterations)
+	if err != nil {
+		return Account{}, err
+	}
+	err = d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+		if err := free(tx, a); err != nil {
+			return nil, err
+		}
+		id, err := record.InsertAccount(tx, who)
+		if err != nil {
+			return nil, err
+		}
+		_, err = d.desk.Keep(tx, id, fresh, who.Created)
+		return []int64{id}, err
+	})
+	if err != nil {
+		return Account{}, err
+	}
+	return d.Account(ctx, a)
+}
+
+// free reports why an address cannot be given to a new account or alias.
+func free(tx *store.Tx, a addr.Address) error {
+	if _, err := findDomain(tx, a.Domain); err != nil {
+		return err
+	}
+	switch _, err := record.ReadPerson(tx, a); {
+	case err == nil:
+		return fmt.Errorf("there is an account %s already", a.Unicode())
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	targets, err := record.ReadTargets(tx, a)
+	if len(targets) > 0 {
+		return fmt.Errorf("there is an alias %s already", AliasName(a))
+	}
+	return err
+}
+
+// Accounts returns all accounts, by domain and name.
+func (d *Directory) Accounts(ctx context.Context) (list []Account, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		list, err = record.ReadAccounts(tx, "")
+		return err
+	})
+	for i := range list {
+		list[i] = d.effective(list[i])
+	}
+	return list, err
+}
+
+// Account returns the account with exactly this address.
+func (d *Directory) Account(ctx context.Context, a addr.Address) (Account, error) {
+	p, err := d.person(ctx, a)
+	if err != nil {
+		return Account{}, err
+	}
+	return d.effective(p.Account), nil
+}
+
+func (d *Directory) person(ctx context.Context, a addr.Address) (p *record.Person, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		p, err = findPerson(tx, a)
+		return err
+	})
+	return p, err
+}
+
+func findPerson(tx *store.Tx, a addr.Address) (*record.Person, error) {
+	p, err := record.ReadPerson(tx, a.Fold())
+	if errors.Is(err, store.ErrNotFound) {
+		err = errNoAccount(a)
+	}
+	return p, err
+}
+
+// onAccount is update for a change of one account that exists.
+func (d *Directory) onAccount(ctx context.Context, a addr.Address, f func(*store.Tx, *record.Person) error) error {
+	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+		p, err := findPerson(tx, a)
+		if err != nil {
+			return nil, err
+		}
+		return []int64{p.ID}, f(tx, p)
+	})
+}
+
+// Settings are changes to an account; what is nil stays.
+type Settings struct {
+	Role      *Role
+	Quota     *int64 // octets; 0: no limit; Configured
+	SendLimit *int   // recipients a day; 0: no limit; Configured
+}
+
+// SetAccount changes an account's settings.
+func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) error {
+	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+		if s.Role != nil {
+			if _, err := ParseRole(string(*s.Role)); err != nil {
+				return err
+			}
+			p.Role = *s.Role
+		}
+		if s.Quota != nil {
+			p.Quota = *s.Quota
+		}
+		if s.SendLimit != nil {
+			p.SendLimit = *s.SendLimit
+		}
+		for _, n := range []int64{p.Quota, int64(p.SendLimit)} {
+			if n < 0 && n != Configured {
+				return fmt.Errorf("%d is not a limit; 0 means none", n)
+			}
+		}
+		return record.UpdateAccount(tx, p.Account)
+	})
+}
+
+// Freeze keeps an account from signing in. Its mail still arrives.
+func (d *Directory) Freeze(ctx context.Context, a addr.Address) error {
+	return d.setFrozen(ctx, a, true)
+}
+
+// Release lets a frozen account sign in again.
+func (d *Directory) Release(ctx context.Context, a addr.Address) error {
+	return d.setFrozen(ctx, a, false)
+}
+
+func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool) error {
+	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+		p.Frozen = frozen
+		return record.UpdateAccount(tx, p.Account)
+	})
+}
+
+// RemoveAccount removes an account with its credentials. It leaves the lists
+// it was on, and lists with nobody left go too, so that whoever has the
+// address next does not inherit them. Its mail is the mailbox's affair.
+func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
+	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+		if err := record.DropTarget(tx, p.Address); err != nil {
+			return err
+		}
+		return record.DeleteAccount(tx, p.ID)
+	})
+}
+
+// SetPassword replaces the password. Device passwords stay.
+func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password string) error {
+	pw, err := secret.Choose(password, a)
+	if err != nil {
+		return err
+	}
+	before, err := d.person(ctx, a)
+	if err != nil {
+		return err
+	}
+	fresh, err := d.desk.NewPassword(ctx, pw, before.Salt, before.Iterations)
+	if err != nil {
+		return err
+	}
+	return d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) error {
+		if now.ID != before.ID { // removed and made again while we hashed
+			return errNoAccount(a)
+		}
+		if err := record.DeletePassword(tx, now.ID); err != nil {
+			return err
+		}
+		_, err := d.desk.Keep(tx, now.ID, fresh, d.o.Clock.Now())
+		return err
+	})
+}
+
+// AddDevice makes a device password, which one program or device has for
+// itself, so that it can be taken away alone. It is returned the only time
+// that anybody sees it.
+func (d *Directory) AddDevice(ctx context.Context, a addr.Address, name string) (dev Device, password string, err error) {
+	if name == "" || len(name) > maxDeviceName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return Device{}, "", fmt.Errorf("a device needs a name of at most %d octets", maxDeviceName)
+	}
+	before, err := d.person(ctx, a)
+	if err != nil {
+		return Device{}, "", err
+	}
+	fresh, p, err := d.desk.NewDevice(name, before.Salt, before.Iterations)
+	if err != nil {
+		return Device{}, "", err
+	}
+	dev = Device{Name: name, Created: time.Unix(d.o.Clock.Now().Unix(), 0).UTC()}
+	err = d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) (err error) {
+		devices, err := record.ReadDevices(tx, now.ID)
+		switch {
+		case err != nil:
+			return err
+		case now.ID != before.ID:
+			return errNoAccount(a)
+		case len(devices) >= maxDevices:
+			return fmt.Errorf("%s has %d device passwords, which is the most; remove one first", a.Unicode(), maxDevices)
+		}
+		dev.ID, err = d.desk.Keep(tx, now.ID, fresh, dev.Created)
+		return err
+	})
+	if err != nil {
+		return Device{}, "", err
+	}
+	return dev, string(p), nil
+}
+
+// Devices returns the device passwords of an account, the oldest first.
+func (d *Directory) Devices(ctx context.Context, a addr.Address) (list []Device, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		p, err := findPerson(tx, a)
+		if err != nil {
+			return err
+		}
+		list, err = record.ReadDevices(tx, p.ID)
+		return err
+	})
+	return list, err
+}
+
+// RemoveDevice takes a device password away.
+func (d *Directory) RemoveDevice(ctx context.Context, a addr.Address, id int64) error {
+	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+		err := record.DeleteDevice(tx, p.ID, id)
+		if errors.Is(err, store.ErrNotFound) {
+			err = fmt.Errorf("%s has no device password %d", a.Unicode(), id)
+		}
+		return err
+	})
+}

@@ -1,0 +1,141 @@
+package secret
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Cost is what one run of Argon2id takes.
+type Cost struct {
+	Time   uint32 // passes
+	Memory uint32 // KiB
+	Lanes  uint8
+}
+
+// Argon2id is the cost of every password that is set from now on: the second
+// recommendation of RFC 9106, section 4 (3 passes over 64 MiB), but in one
+// lane, so that as many processors are busy as there are runs. It is more
+// than three times the least that OWASP asks for in memory.
+var Argon2id = Cost{Time: 3, Memory: 64 << 10, Lanes: 1}
+
+const (
+	saltSize = 16 // RFC 9106, section 3.1
+	hashSize = 32
+
+	// waitersPerRun bounds how many wait for each run that may go on at the
+	// same time: with 64 the last of them waits some ten seconds.
+	waitersPerRun = 64
+)
+
+// worst is the most that a stored hash may ask for: a damaged row must not
+// take the memory of the whole machine.
+var worst = Cost{Time: 16, Memory: 256 << 10, Lanes: 16}
+
+// ErrBusy says that too many wait for a hash already.
+var ErrBusy = errors.New("too many sign-ins at once")
+
+// Hasher runs Argon2id, a bounded number of times at once.
+type Hasher struct {
+	cost    Cost
+	random  io.Reader
+	runs    chan struct{} // holds one element for each run
+	waiting atomic.Int64
+	count   *atomic.Int64
+}
+
+// NewHasher returns a hasher of at most runs runs at once, each of which it
+// adds to count.
+func NewHasher(cost Cost, runs int, random io.Reader, count *atomic.Int64) *Hasher {
+	return &Hasher{cost: cost, random: random, runs: make(chan struct{}, runs), count: count}
+}
+
+// Hash returns what is stored of p, a PHC string. It is for administration:
+// it waits its turn however many wait.
+func (h *Hasher) Hash(ctx context.Context, p Password) (string, error) {
+	salt := make([]byte, saltSize)
+	if _, err := io.ReadFull(h.random, salt); err != nil {
+		return "", err
+	}
+	sum, err := h.run(ctx, p, phc{h.cost, salt, make([]byte, hashSize)})
+	if err != nil {
+		return "", err
+	}
+	return phc{h.cost, salt, sum}.String(), nil
+}
+
+// Verify reports whether stored is the hash of p. It always runs Argon2id
+// once: where stored is empty or damaged, as for an account that does not
+// exist, the answer is no after the same time.
+func (h *Hasher) Verify(ctx context.Context, p Password, stored string) (bool, error) {
+	if h.waiting.Add(1) > int64(waitersPerRun*cap(h.runs)) {
+		h.waiting.Add(-1)
+		return false, ErrBusy
+	}
+	defer h.waiting.Add(-1)
+	want, err := parsePHC(stored)
+	if err != nil {
+		want = phc{h.cost, make([]byte, saltSize), nil}
+	}
+	sum, err := h.run(ctx, p, want)
+	return err == nil && len(want.sum) == hashSize && subtle.ConstantTimeCompare(sum, want.sum) == 1, err
+}
+
+func (h *Hasher) run(ctx context.Context, p Password, w phc) ([]byte, error) {
+	select {
+	case h.runs <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-h.runs }()
+	h.count.Add(1)
+	return argon2.IDKey([]byte(p), w.salt, w.Time, w.Memory, w.Lanes, hashSize), nil
+}
+
+// phc is a hash with its salt and cost, written
+// $argon2id$v=19$m=65536,t=3,p=1$salt$hash.
+type phc struct {
+	Cost
+	salt, sum []byte
+}
+
+var b64 = base64.RawStdEncoding
+
+func (h phc) String() string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+		h.Memory, h.Time, h.Lanes, b64.EncodeToString(h.salt), b64.EncodeToString(h.sum))
+}
+
+var errPHC = errors.New("secret: not a hash of ours")
+
+func parsePHC(s string) (phc, error) {
+	var h phc
+	f := strings.Split(s, "$")
+	if len(f) != 6 || f[0] != "" || f[1] != "argon2id" || f[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return h, errPHC
+	}
+	if n, err := fmt.Sscanf(f[3], "m=%d,t=%d,p=%d", &h.Memory, &h.Time, &h.Lanes); n != 3 || err != nil {
+		return h, errPHC
+	}
+	if h.Memory > worst.Memory || h.Time < 1 || h.Time > worst.Time || h.Lanes < 1 || h.Lanes > worst.Lanes {
+		return h, errPHC
+	}
+	var errSalt, errSum error
+	h.salt, errSalt = b64.DecodeString(f[4])
+	h.sum, errSum = b64.DecodeString(f[5])
+	if errSalt != nil || errSum != nil || len(h.salt) < 8 || len(h.sum) != hashSize {
+		return h, errPHC
+	}
+	// Only one spelling: what Sscanf let pass besides is damage.
+	if h.String() != s {
+		return h, errPHC
+	}
+	return h, nil
+}

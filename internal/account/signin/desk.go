@@ -1,0 +1,133 @@
+// Package signin makes credentials and checks them: it runs the exchanges in
+// which a client says who it is.
+//
+// Every failure has one answer, whatever the reason (errRefused). An unknown
+// name costs what a known one does: with PLAIN and LOGIN one Argon2id run,
+// with SCRAM an exchange over a salt and keys made up of the name, which stay
+// the same. Guessing is slowed before a credential is looked at, also one
+// that is remembered. Nothing happens outside TLS.
+//
+// It knows no domains and no aliases: who a login means is asked of People.
+package signin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/sasl"
+	"gatepost/internal/account/secret"
+	"gatepost/internal/account/throttle"
+	"gatepost/internal/addr"
+	"gatepost/internal/clock"
+	"gatepost/internal/envelope"
+	"gatepost/internal/keys"
+)
+
+// People is asked who there is.
+type People interface {
+	// Login returns the address that a login means, which need not be
+	// anybody's, and whose it is, nil if nobody's. It must not be quicker
+	// or slower for either.
+	Login(ctx context.Context, login string) (addr.Address, *record.Person, error)
+	// Used is told of each credential that signed somebody in. It does not
+	// wait.
+	Used(c *record.Credential)
+}
+
+// Options configure a Desk. All fields are required.
+type Options struct {
+	Keys   *keys.Keys
+	Clock  clock.Clock
+	Random io.Reader
+	Log    *slog.Logger
+
+	Cost              secret.Cost
+	HashRuns          int  // Argon2id runs at once
+	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
+
+	SignIns, Refused, Hashes *atomic.Int64 // counted
+}
+
+// Desk is where people sign in. Its methods may be called from any goroutine.
+type Desk struct {
+	people   People
+	o        Options
+	hasher   *secret.Hasher
+	throttle *throttle.Throttle
+	verified *verified
+}
+
+// New returns a desk for people.
+func New(people People, o Options) *Desk {
+	return &Desk{
+		people:   people,
+		o:        o,
+		hasher:   secret.NewHasher(o.Cost, o.HashRuns, o.Random, o.Hashes),
+		throttle: throttle.New(o.Clock),
+		verified: newVerified(o.Clock, o.Random),
+	}
+}
+
+// Forget is called when the accounts changed in any way.
+func (d *Desk) Forget(accounts []int64) { d.verified.forget(accounts) }
+
+// errRefused is the answer to whoever could not sign in, whatever the
+// reason: a wrong password, an unknown name, a frozen account and a damaged
+// hash must not be told apart. RFC 4954, section 6.
+func errRefused(cause error) error {
+	return envelope.Fail(cause, 535, "5.7.8", "authentication credentials invalid")
+}
+
+// errLater is the answer when we could not find out: RFC 4954, section 6.
+func errLater(cause error) error {
+	return envelope.Fail(cause, 454, "4.7.0", "temporary authentication failure; try again later")
+}
+
+// Reasons for the log.
+var (
+	errNobody     = errors.New("no such account")
+	errFrozen     = errors.New("account is frozen")
+	errCredential = errors.New("wrong credential")
+	errAuthzID    = errors.New("asked to act as somebody else")
+)
+
+// Start begins an exchange. mechanism is matched without case and must be one
+// of those that sasl.Mechanisms names for the connection: an *envelope.Error
+// otherwise.
+func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
+	mechanism = strings.ToUpper(mechanism)
+	offered := sasl.Mechanisms(p.TLS)
+	switch {
+	case len(offered) == 0:
+		// RFC 4954, section 6: the client may have shown its password
+		// already, to everybody on the way.
+		return nil, envelope.Refuse(538, "5.7.11", "encryption required for authentication")
+	case !slices.Contains(offered, mechanism):
+		return nil, envelope.Refuse(504, "5.5.4", "unrecognized authentication type")
+	}
+	x := &Exchange{desk: d, peer: p, mechanism: mechanism, from: throttle.Network(p.Addr.Addr())}
+	switch mechanism {
+	case sasl.Plain:
+		x.step = x.plain
+	case sasl.Login:
+		x.step = x.loginName
+	default:
+		var err error
+		if x.scram, err = sasl.NewConversation(mechanism, p.TLS, d.o.Random); err != nil {
+			return nil, errLater(err)
+		}
+		x.step = x.scramFirst
+	}
+	return x, nil
+}
+
+// Mechanisms returns what may be offered on a connection, the strongest
+// first; none without TLS.
+func Mechanisms(t *tls.ConnectionState) []string { return sasl.Mechanisms(t) }

@@ -1,0 +1,232 @@
+package signin
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/sasl"
+	"gatepost/internal/addr"
+	"gatepost/internal/envelope"
+)
+
+// Exchange is one attempt of a client to sign in. One goroutine uses it.
+type Exchange struct {
+	desk      *Desk
+	peer      *envelope.Peer
+	mechanism string
+	from      netip.Prefix // the source network
+
+	// step takes the next response; each step says which comes after it.
+	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+	claim   claim
+	account string // empty before the end
+	signed  string // the account, until the client has seen our SCRAM proof
+
+	login string               // LOGIN, between its two responses
+	scram *sasl.Conversation   // SCRAM
+	whose []*record.Credential // SCRAM: those of the keys
+}
+
+// claim is who a client says it is.
+type claim struct {
+	address addr.Address   // that its login means
+	person  *record.Person // nil: nobody
+	authzid string         // whom it wants to act as
+}
+
+// Next takes the client's response, decoded, and returns the challenge to
+// send, not yet encoded, until done or an *envelope.Error ends the exchange.
+// The first response is the initial one of the AUTH command, nil if it had
+// none. Next may wait: for a place to hash in, and when there were failures
+// before from the same network.
+func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error) {
+	challenge, done, err = x.step(ctx, response)
+	if done || err != nil {
+		x.step = x.over
+	}
+	return challenge, done, err
+}
+
+// Account returns the address of the account that signed in; empty before
+// Next was done.
+func (x *Exchange) Account() string { return x.account }
+
+func (x *Exchange) over(context.Context, []byte) ([]byte, bool, error) {
+	return nil, false, x.malformed()
+}
+
+// malformed refuses what does not follow its mechanism.
+func (x *Exchange) malformed() error { return x.refuse(sasl.ErrMessage) }
+
+func (x *Exchange) plain(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	authzid, login, password, err := sasl.ParsePlain(response)
+	if err != nil {
+		return nil, false, x.malformed()
+	}
+	return x.password(ctx, login, authzid, password)
+}
+
+func (x *Exchange) loginName(_ context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte("Username:"), false, nil
+	}
+	var err error
+	if x.login, err = sasl.ParseLogin(response); err != nil {
+		return nil, false, x.malformed()
+	}
+	x.step = x.loginPassword
+	return []byte("Password:"), false, nil
+}
+
+func (x *Exchange) loginPassword(ctx context.Context, response []byte) ([]byte, bool, error) {
+	password, err := sasl.ParseLogin(response)
+	if err != nil {
+		return nil, false, x.malformed()
+	}
+	return x.password(ctx, x.login, "", password)
+}
+
+// password decides PLAIN and LOGIN.
+func (x *Exchange) password(ctx context.Context, login, authzid, password string) ([]byte, bool, error) {
+	if err := x.identify(ctx, login, authzid); err != nil {
+		return nil, false, err
+	}
+	if err := x.wait(ctx); err != nil {
+		return nil, false, err
+	}
+	c, err := x.desk.verify(ctx, x.claim.person, password, x.from)
+	if err != nil {
+		return nil, false, errLater(err)
+	}
+	x.account, err = x.conclude(c, errCredential)
+	return nil, err == nil, err
+}
+
+// scramFirst answers the client's first message with salt and count.
+func (x *Exchange) scramFirst(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	var failed error // we, not the client
+	answer, err := x.scram.First(response, func(login, authzid string) (keys sasl.Keys, err error) {
+		if failed = x.identify(ctx, login, authzid); failed != nil {
+			return keys, failed
+		}
+		keys, x.whose = x.desk.scramKeys(&x.claim)
+		return keys, nil
+	})
+	switch {
+	case failed != nil:
+		return nil, false, failed
+	case err != nil:
+		return nil, false, x.refuse(err)
+	}
+	x.step = x.scramFinal
+	return answer, false, nil
+}
+
+// scramFinal checks the client's proof and answers with ours, which the
+// client acknowledges with an empty response: RFC 4954, section 4 leaves no
+// room for it beside the 235.
+func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if err := x.wait(ctx); err != nil {
+		return nil, false, err
+	}
+	answer, which, cause := x.scram.Final(response)
+	var c *record.Credential
+	if which >= 0 {
+		c = x.whose[which]
+	}
+	var err error
+	if x.signed, err = x.conclude(c, cause); err != nil {
+		return nil, false, err
+	}
+	x.step = x.scramEnd
+	return answer, false, nil
+}
+
+func (x *Exchange) scramEnd(_ context.Context, response []byte) ([]byte, bool, error) {
+	if len(response) > 0 {
+		return nil, false, x.malformed()
+	}
+	x.account = x.signed
+	return nil, true, nil
+}
+
+// identify finds out who a login means.
+func (x *Exchange) identify(ctx context.Context, login, authzid string) error {
+	a, p, err := x.desk.people.Login(ctx, login)
+	if err != nil {
+		return errLater(err)
+	}
+	x.claim = claim{a, p, authzid}
+	return nil
+}
+
+// wait holds the exchange back when there were failures before it.
+func (x *Exchange) wait(ctx context.Context) error {
+	if err := x.desk.throttle.Wait(ctx, x.claim.key(), x.from); err != nil {
+		return errLater(err)
+	}
+	return nil
+}
+
+// conclude decides an exchange whose credential has been checked: c is the
+// one that was right, else nil, and then cause says what was wrong. It
+// returns the account's address, or the one refusal.
+func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
+	p, d := x.claim.person, x.desk
+	switch {
+	case p == nil:
+		cause = errNobody
+	case c == nil:
+	case p.Frozen:
+		cause = errFrozen
+	case !x.claim.acts():
+		cause = errAuthzID
+	default:
+		d.throttle.Passed(x.claim.key(), x.from)
+		d.o.SignIns.Add(1)
+		d.people.Used(c)
+		x.log("signed in", "account", p.Address.String())
+		return p.Address.String(), nil
+	}
+	d.throttle.Failed(x.claim.key(), x.from)
+	return "", x.refuse(cause)
+}
+
+// refuse logs why and returns the one answer. Nothing is logged of a login
+// that is nobody's: people type their password into the wrong field.
+func (x *Exchange) refuse(cause error) error {
+	x.desk.o.Refused.Add(1)
+	args := []any{"reason", cause}
+	if p := x.claim.person; p != nil {
+		args = append(args, "account", p.Address.String())
+	}
+	x.log("sign-in refused", args...)
+	return errRefused(cause)
+}
+
+// log writes one event of the exchange.
+func (x *Exchange) log(message string, args ...any) {
+	args = append(args, "session", x.peer.Session, "client", x.peer.Addr.Addr(), "mechanism", x.mechanism)
+	x.desk.o.Log.Log(context.Background(), slog.LevelInfo, message, args...)
+}
+
+// key names the claim for the throttle, and for what is made up for nobody.
+func (c *claim) key() string { return string(c.address.Domain) + " " + c.address.Local }
+
+// acts reports whether the client asks to act as the account itself: RFC
+// 4616, section 2. Nobody acts as another.
+func (c *claim) acts() bool {
+	if c.authzid == "" {
+		return true
+	}
+	a, err := addr.Parse(c.authzid)
+	return err == nil && a.Fold() == c.person.Address
+}

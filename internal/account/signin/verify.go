@@ -1,0 +1,134 @@
+package signin
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"gatepost/internal/account/recent"
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/secret"
+	"gatepost/internal/clock"
+)
+
+// verify checks a password against every credential of a person and returns
+// the one it is, nil for none. Nobody, and accounts without a password, cost
+// an Argon2id run like any other.
+func (d *Desk) verify(ctx context.Context, who *record.Person, password string, from netip.Prefix) (*record.Credential, error) {
+	p, err := secret.Prepare(password)
+	if err != nil {
+		return nil, nil // it tells nothing of the account: no hash is needed to hide it
+	}
+	if who == nil {
+		_, err := d.hasher.Verify(ctx, p, "")
+		return nil, err
+	}
+	mark := d.verified.token(who.ID, from, p)
+	c, changes := d.verified.get(mark)
+	if c != nil {
+		return c, nil
+	}
+	chosen := &record.Credential{} // nobody's: it matches nothing
+	for _, c := range who.Credentials {
+		switch {
+		case c.Kind == record.Password:
+			chosen = c
+		case secret.Matches(p, c.SHA256):
+			return c, nil
+		}
+	}
+	ok, err := d.hasher.Verify(ctx, p, chosen.Argon2)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if !who.Frozen {
+		d.verified.put(mark, who.ID, chosen, changes)
+	}
+	return chosen, nil
+}
+
+const (
+	// verifiedFor is how long a password that was right need not be hashed
+	// again.
+	verifiedFor = 5 * time.Minute
+	// maxVerified bounds how many are remembered.
+	maxVerified = 10_000
+)
+
+// verified remembers passwords that were right, so that a client that signs
+// in for each message does not cost an Argon2id run each time. It holds
+// successes only, each for one account and one source network, under an HMAC
+// whose key lives as long as the process: what leaks of it gives nothing to
+// guess against without the key.
+type verified struct {
+	clock clock.Clock
+	key   []byte
+
+	mu      sync.Mutex
+	changes uint64 // how often something was forgotten
+	entries recent.Map[token, success]
+}
+
+// token is the HMAC of account, network and password.
+type token [sha256.Size]byte
+
+type success struct {
+	account    int64
+	credential *record.Credential
+	until      time.Time
+}
+
+func newVerified(c clock.Clock, random io.Reader) *verified {
+	v := &verified{clock: c, key: make([]byte, sha256.Size), entries: recent.New[token, success](maxVerified)}
+	if _, err := io.ReadFull(random, v.key); err != nil {
+		v.key = nil // nothing is remembered
+	}
+	return v
+}
+
+func (v *verified) token(account int64, from netip.Prefix, p secret.Password) token {
+	h := hmac.New(sha256.New, v.key)
+	var id [8]byte
+	binary.BigEndian.PutUint64(id[:], uint64(account))
+	h.Write(id[:])
+	ip := from.Addr().As16()
+	h.Write(ip[:])
+	h.Write([]byte(p))
+	return token(h.Sum(nil))
+}
+
+// get returns the credential that was right, nil if it has to be verified,
+// and what put must be given.
+func (v *verified) get(t token) (*record.Credential, uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s, ok := v.entries.Get(t)
+	if !ok || !v.clock.Now().Before(s.until) {
+		return nil, v.changes
+	}
+	return s.credential, v.changes
+}
+
+// put remembers a success, unless an account changed since get: the password
+// that was verified may be the one that was just replaced.
+func (v *verified) put(t token, account int64, c *record.Credential, changes uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.key != nil && v.changes == changes {
+		v.entries.Put(t, success{account, c, v.clock.Now().Add(verifiedFor)})
+	}
+}
+
+// forget drops what is remembered of the accounts.
+func (v *verified) forget(accounts []int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.changes++
+	v.entries.Remove(func(s success) bool { return slices.Contains(accounts, s.account) })
+}

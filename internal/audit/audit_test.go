@@ -1,0 +1,190 @@
+package audit
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/clock"
+	"gatepost/internal/resolve"
+)
+
+const rightZone = `
+example.org.      IN MX 10 mx.example.org.
+example.org.      IN TXT "v=spf1 mx -all"
+example.org.      IN TXT "some-verification=1"
+mx.example.org.   IN TXT "v=spf1 a -all"
+mx.example.org.   IN A 192.0.2.1
+_submissions._tcp.example.org. IN SRV 0 1 465 mx.example.org.
+1.2.0.192.in-addr.arpa. IN PTR mx.example.org.
+gmail.com.        IN MX 5 mx.gmail.com.
+mx.gmail.com.     IN A 192.0.2.99
+`
+
+var site = Site{Hostname: "mx.example.org", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Submissions: 465}
+
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	var lines []string
+	for _, r := range site.Records("example.org") {
+		if r.Why == "" {
+			t.Errorf("%s has no sentence", r.Line())
+		}
+		lines = append(lines, r.Line())
+		if _, err := dns.NewRR(r.Line()); err != nil {
+			t.Errorf("not a line of a zone file: %s: %v", r.Line(), err)
+		}
+	}
+	want := `example.org. 3600 IN MX 10 mx.example.org.
+mx.example.org. 3600 IN A 192.0.2.1
+example.org. 3600 IN TXT "v=spf1 mx -all"
+mx.example.org. 3600 IN TXT "v=spf1 a -all"
+_submissions._tcp.example.org. 3600 IN SRV 0 1 465 mx.example.org.`
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for _, r := range site.Records("mx.example.org") {
+		if r.Value == `"v=spf1 a -all"` {
+			t.Error("two SPF records for one name")
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	for _, f := range Compare(t.Context(), resolve.NewFake(rightZone), site.Records("example.org")) {
+		if f.Level != OK {
+			t.Errorf("%+v", f)
+		}
+	}
+	for _, tt := range []struct {
+		name, zone, check string
+		level             Level
+		text              string
+	}{
+		{"nothing", "", "dns.mx", Failure, "The MX record of example.org is missing."},
+		{"another host", "example.org. IN MX 10 other.example.org.", "dns.mx", Failure, "The MX record of example.org is 10 other.example.org., not 10 mx.example.org."},
+		{"another SPF", `example.org. IN TXT "v=spf1 include:x.example ~all"`, "dns.txt", Warning, `is "v=spf1 include:x.example ~all"`},
+		{"two SPF", "example.org. IN TXT \"v=spf1 mx -all\"\nexample.org. IN TXT \"v=spf1 -all\"", "dns.txt", Failure, "has 2 SPF records"},
+		{"only other texts", `example.org. IN TXT "hello"`, "dns.txt", Failure, "is missing"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, f := range Compare(t.Context(), resolve.NewFake(tt.zone), site.Records("example.org")) {
+				if f.Check == tt.check {
+					if f.Level != tt.level || !strings.Contains(f.Text, tt.text) || f.Fix == "" {
+						t.Errorf("%+v", f)
+					}
+					return
+				}
+			}
+			t.Error("no finding")
+		})
+	}
+	broken := resolve.NewFake(rightZone)
+	broken.Fail("example.org", dns.TypeMX, resolve.ErrTemporary)
+	if f := Compare(t.Context(), broken, site.Records("example.org"))[0]; f.Level != Warning {
+		t.Errorf("no answer is no proof: %+v", f)
+	}
+}
+
+// sound returns a server that nothing is wrong with.
+func sound(t *testing.T) *Self {
+	now := time.Unix(1_800_000_000, 0)
+	return &Self{
+		Site: site, Domains: []addr.Domain{"example.org"}, DataDir: t.TempDir(),
+		Doors:       []Door{{"mx", ":25"}, {"submissions", "systemd:submissions"}},
+		Certificate: &x509.Certificate{DNSNames: []string{"mx.example.org"}, NotAfter: now.Add(60 * 24 * time.Hour)},
+		Resolver:    resolve.NewFake(rightZone),
+		Dial:        func(context.Context, string, string) (net.Conn, error) { return &net.TCPConn{}, nil },
+		Listen:      func(string, string) (net.Listener, error) { return &net.TCPListener{}, nil },
+		Clock:       clock.NewFake(now),
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		wrong func(*Self)
+		check string
+		level Level
+		text  string
+	}{
+		{"nothing wrong", func(*Self) {}, "", OK, ""},
+		{"port taken", func(s *Self) {
+			s.Listen = func(string, string) (net.Listener, error) { return nil, unix.EADDRINUSE }
+		}, "port.mx", Failure, "Another program listens on :25"},
+		{"port forbidden", func(s *Self) {
+			s.Listen = func(string, string) (net.Listener, error) { return nil, unix.EACCES }
+		}, "port.mx", Failure, "may not listen"},
+		{"running but deaf", func(s *Self) {
+			s.Running = true
+			s.Dial = refuse("127.0.0.1:25")
+		}, "port.mx", Failure, "does not answer"},
+		{"running and well", func(s *Self) { s.Running = true }, "port.mx", OK, "answers"},
+		{"no certificate", func(s *Self) { s.Certificate = nil }, "certificate", Failure, "no certificate"},
+		{"expired", func(s *Self) { s.Certificate.NotAfter = s.Clock.Now() }, "certificate", Failure, "expired"},
+		{"expires soon", func(s *Self) { s.Certificate.NotAfter = s.Clock.Now().Add(time.Hour) }, "certificate", Warning, "expires on"},
+		{"another name", func(s *Self) { s.Certificate.DNSNames = []string{"www.example.org"} }, "certificate", Failure, "not for mx.example.org but for www.example.org"},
+		{"self-signed", func(s *Self) { s.SelfSigned = true }, "certificate", Warning, "self-signed"},
+		{"no directory", func(s *Self) { s.DataDir += "/none" }, "disk", Failure, "cannot be looked at"},
+		{"no such host", func(s *Self) { s.Resolver = resolve.NewFake("") }, "hostname", Failure, "no address"},
+		{"another machine", func(s *Self) { s.Site.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.7")} }, "hostname", Warning, "192.0.2.7"},
+		{"no reverse", func(s *Self) { s.Resolver = resolve.NewFake("mx.example.org. IN A 192.0.2.1") }, "reverse", Failure, "192.0.2.1 has no name, not mx.example.org"},
+		{"reverse of a provider", func(s *Self) {
+			s.Resolver = resolve.NewFake("mx.example.org. IN A 192.0.2.1\n1.2.0.192.in-addr.arpa. IN PTR pool-1.provider.example.")
+		}, "reverse", Failure, "is called pool-1.provider.example"},
+		{"port 25 blocked", func(s *Self) { s.Dial = refuse("192.0.2.99:25") }, "outbound", Failure, "No other mail server"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := sound(t)
+			tt.wrong(s)
+			list := s.Check(t.Context())
+			found := tt.check == ""
+			for _, f := range list {
+				if f.Level != OK && f.Fix == "" {
+					t.Errorf("no fix: %+v", f)
+				}
+				if f.Check == tt.check && f.Level == tt.level && strings.Contains(f.Text, tt.text) {
+					found = true
+				}
+				// The machine that runs the test may have little disk or no
+				// time service.
+				if tt.check == "" && f.Level != OK && f.Check != "disk" && f.Check != "clock" {
+					t.Errorf("%+v", f)
+				}
+			}
+			if !found {
+				t.Errorf("no %s %s %q among %+v", tt.level, tt.check, tt.text, list)
+			}
+		})
+	}
+}
+
+func refuse(address string) func(context.Context, string, string) (net.Conn, error) {
+	return func(_ context.Context, _, to string) (net.Conn, error) {
+		if to == address {
+			return nil, errors.New("connection refused")
+		}
+		return &net.TCPConn{}, nil
+	}
+}
+
+func TestWorst(t *testing.T) {
+	t.Parallel()
+	w, f := Finding{Level: Warning}, Finding{Level: Failure}
+	if Worst(nil) != OK || Worst([]Finding{w, {Level: OK}}) != Warning || Worst([]Finding{w, f, w}) != Failure {
+		t.Error("the gravest level is not the worst")
+	}
+}

@@ -1,0 +1,182 @@
+// Package config is the file gatepost.toml: one typed struct, its defaults
+// and its validation. Only the commands and the daemon read it; every other
+// part is handed what it needs.
+//
+// The comment of each field is the sentence about its key in docs/config.md,
+// which a test keeps current (go test ./internal/config -update).
+package config
+
+import "net/netip"
+
+// Config is the whole file.
+type Config struct {
+	// The name that this server greets with and that MX records point to. It must resolve to this machine, and the machine's address back to it.
+	Hostname string `toml:"hostname"`
+	// The directory of everything that Gatepost stores, relative to this file. It is made with mode 0700 when it is missing.
+	Data string `toml:"data"`
+
+	Listen Listen  `toml:"listen"`
+	TLS    TLS     `toml:"tls"`
+	DNS    DNS     `toml:"dns"`
+	Relay  Relay   `toml:"relay"`
+	Remote Remote  `toml:"remote"`
+	Limits Limits  `toml:"limits"`
+	Route  []Route `toml:"route"`
+
+	file  string // where it was read from
+	lines lines
+}
+
+// Listen says which doors are open and where; an empty list closes one. An address is ":25", "192.0.2.1:25", "[2001:db8::1]:25", or "systemd:NAME" for a socket that systemd hands over.
+type Listen struct {
+	// SMTP from other servers. Nobody can sign in here.
+	MX []string `toml:"mx"`
+	// SMTP from our users, STARTTLS before anything else.
+	Submission []string `toml:"submission"`
+	// SMTP from our users, TLS from the first octet. Prefer this one.
+	Submissions []string `toml:"submissions"`
+	// IMAP with TLS from the first octet.
+	IMAPS []string `toml:"imaps"`
+	// IMAP with STARTTLS.
+	IMAP []string `toml:"imap"`
+	// Web pages: MTA-STS policies and client set-up.
+	HTTPS []string `toml:"https"`
+	// ACME challenges and redirects; nothing secret.
+	HTTP []string `toml:"http"`
+	// Prometheus metrics at /metrics, for a private address only: whoever reaches it can read it.
+	Metrics []string `toml:"metrics"`
+}
+
+// TLS says where the server's certificate comes from: acme, or certificate and key, or self_signed. With none of them it is self-signed.
+type TLS struct {
+	// Directory address of the ACME server that issues certificates.
+	ACME string `toml:"acme"`
+	// File with the CA certificate of a private ACME server.
+	ACMERoots string `toml:"acme_roots"`
+	// Address that the ACME server may write to.
+	Email string `toml:"email"`
+	// File with the certificate chain in PEM, the server's own first.
+	Certificate string `toml:"certificate"`
+	// File with the certificate's private key in PEM. Only Gatepost's user should be able to read it.
+	Key string `toml:"key"`
+	// Make a certificate that nobody else vouches for: other servers still encrypt to it, mail clients will ask.
+	SelfSigned bool `toml:"self_signed"`
+	// File with extra CA certificates in PEM that are trusted on connections to other servers.
+	Roots string `toml:"roots"`
+}
+
+// DNS says whom to ask.
+type DNS struct {
+	// Resolvers as host:port, asked in this order; empty means the system's.
+	Resolvers []string `toml:"resolvers"`
+	// Validating resolvers whose word on DNSSEC is believed; loopback ones only, unless listed here.
+	TrustAD []string `toml:"trust_ad"`
+}
+
+// Relay is for machines that cannot sign in.
+type Relay struct {
+	// Networks whose clients may send to anywhere without signing in. They are exempt from the bounds on addresses, rates and sessions. Never list a network that strangers can be in.
+	Networks []netip.Prefix `toml:"networks"`
+}
+
+// Remote is about connections to other servers.
+type Remote struct {
+	// Private or loopback networks that may be connected to; all others are refused, so that nobody can make Gatepost reach into your network.
+	Private []netip.Prefix `toml:"private"`
+	// Own addresses to send from; empty leaves it to the system.
+	Sources []netip.Addr `toml:"sources"`
+	// Whether IPv6 is used.
+	IPv6 bool `toml:"ipv6"`
+}
+
+// Route overrides the MX records of a domain.
+type Route struct {
+	// The domain it is for; "*" is every domain that has no route of its own, which makes it a smarthost.
+	Domain string `toml:"domain"`
+	// An address or host, with or without port; its MX records are not looked up.
+	Via string `toml:"via"`
+	// verify (encrypted, and the certificate must be right), require (encrypted), opportunistic (encrypted if it can be), or none. The default is verify where user is set, else opportunistic.
+	TLS string `toml:"tls"`
+	// The name expected in its certificate, if that is not the host in via.
+	TLSName string `toml:"tls_name"`
+	// The user to sign in as; only over verified TLS.
+	User string `toml:"user"`
+	// File with the password of that user.
+	PasswordFile string `toml:"password_file"`
+	// File with OAuth2 client settings for Gmail and Microsoft; not built yet.
+	OAuth2 string `toml:"oauth2"`
+}
+
+// Limits bounds everything that a client, a message or time could make grow.
+type Limits struct {
+	// The largest message that is taken.
+	MessageSize Size `toml:"message_size"`
+	// The largest header section of a message.
+	HeaderSize Size `toml:"header_size"`
+	// Recipients of one message; more get 452 and are sent in a second one.
+	Recipients int `toml:"recipients"`
+
+	// Connections in all.
+	Connections int `toml:"connections"`
+	// Connections from one address.
+	ConnectionsPerAddress int `toml:"connections_per_address"`
+	// Connections from one network (/24 or /64).
+	ConnectionsPerNetwork int `toml:"connections_per_network"`
+
+	// Messages in one session.
+	SessionMessages int `toml:"session_messages"`
+	// Commands in one session that are neither part of a message nor needed for one.
+	SessionCommands int `toml:"session_commands"`
+	// Errors in one session before it is ended.
+	SessionErrors int `toml:"session_errors"`
+	// Failed sign-ins in one session before it is ended.
+	SessionAuthFailures int `toml:"session_auth_failures"`
+	// How long a whole session may last.
+	SessionTime Span `toml:"session_time"`
+	// How long a client may take for a command.
+	CommandTimeout Span `toml:"command_timeout"`
+	// How long a client may stay silent inside a message.
+	DataTimeout Span `toml:"data_timeout"`
+	// How long a TLS handshake may take.
+	HandshakeTimeout Span `toml:"handshake_timeout"`
+	// The least octets a second at which a message must arrive, after the first minute.
+	DataRate Size `toml:"data_rate"`
+
+	// Password hashes computed at the same time; each takes 64 MiB for a moment.
+	PasswordHashes int `toml:"password_hashes"`
+	// Keep SCRAM keys of the passwords that people choose, so that clients can sign in without sending them. They are a weaker hash, and encrypted.
+	ScramForPasswords bool `toml:"scram_for_passwords"`
+	// Recipients that one account may send to in a day, unless the account says otherwise; 0 is no limit.
+	SendingPerDay int `toml:"sending_per_day"`
+	// What one account may store, unless the account says otherwise; 0 is no limit.
+	Quota Size `toml:"quota"`
+
+	// Memory for messages that are being received.
+	DraftMemory Size `toml:"draft_memory"`
+	// Memory for small messages between arrival and first attempt.
+	FreshMemory Size `toml:"fresh_memory"`
+	// The largest message that is kept in the log of the spool instead of a file of its own.
+	InlineBody Size `toml:"inline_body"`
+	// Size of one file of the spool's log.
+	SegmentSize Size `toml:"segment_size"`
+
+	// How long delivery is tried before the sender is told that it failed.
+	QueueLifetime Span `toml:"queue_lifetime"`
+	// When the sender is told that delivery is late.
+	DelayNotice Span `toml:"delay_notice"`
+	// How long a failed message is kept that may not be bounced.
+	FailedKept Span `toml:"failed_kept"`
+	// Connections to one destination at the same time.
+	RouteConnections int `toml:"route_connections"`
+	// Deliveries to other servers at the same time.
+	RemoteDeliveries int `toml:"remote_deliveries"`
+	// Deliveries to our own mailboxes at the same time.
+	LocalDeliveries int `toml:"local_deliveries"`
+	// Kept connections to other servers, in all.
+	IdleConnections int `toml:"idle_connections"`
+	// How long an unused connection to another server is kept.
+	IdleTime Span `toml:"idle_time"`
+
+	// How long running sessions and deliveries may take to end when the server stops.
+	Drain Span `toml:"drain"`
+}

@@ -1,0 +1,249 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"gatepost/internal/addr"
+)
+
+// The values of [[route]] tls.
+const (
+	TLSVerify        = "verify"
+	TLSRequire       = "require"
+	TLSOpportunistic = "opportunistic"
+	TLSNone          = "none"
+)
+
+// validate checks what types alone do not, in the order of the file, and
+// returns the first contradiction.
+func (c *Config) validate() error {
+	for _, check := range []func() error{
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkRoutes, c.checkLimits,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkHostname() error {
+	if c.Hostname == "" {
+		return c.at("hostname", "it is missing; it is the name that this server greets with, such as mx.example.org")
+	}
+	d, err := addr.ParseDomain(c.Hostname)
+	if err != nil {
+		return c.at("hostname", "%q is not a host name", c.Hostname)
+	}
+	if _, literal := d.IP(); literal {
+		return c.at("hostname", "it must be a name, not an address")
+	}
+	c.Hostname = string(d)
+	if c.Data == "" {
+		return c.at("data", "it must not be empty; \".\" is the directory of this file")
+	}
+	return nil
+}
+
+func (c *Config) checkListen() error {
+	v := reflect.ValueOf(c.Listen)
+	seen := map[string]string{}
+	for i := range v.NumField() {
+		key := "listen." + v.Type().Field(i).Tag.Get("toml")
+		for _, a := range v.Field(i).Interface().([]string) {
+			if err := checkListenAddress(a); err != nil {
+				return c.at(key, "%v", err)
+			}
+			_, port, _ := net.SplitHostPort(a)
+			if other, taken := seen[a]; taken && port != "0" {
+				return c.at(key, "%s is already used by %s", a, other)
+			}
+			seen[a] = key
+		}
+	}
+	return nil
+}
+
+func checkListenAddress(a string) error {
+	if name, ok := strings.CutPrefix(a, "systemd:"); ok && name != "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(a)
+	if err != nil {
+		return fmt.Errorf("%q is not an address to listen on; write it like \":25\" or \"192.0.2.1:25\"", a)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no valid port", a)
+	} else if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return fmt.Errorf("%q: %s is not an IP address (port %d)", a, host, n)
+	}
+	return nil
+}
+
+func (c *Config) checkTLS() error {
+	t := c.TLS
+	switch {
+	case t.Certificate != "" && t.Key == "":
+		return c.at("tls.certificate", "it needs key, the file of its private key")
+	case t.Key != "" && t.Certificate == "":
+		return c.at("tls.key", "it needs certificate, the file of its certificate")
+	case t.SelfSigned && t.Certificate != "":
+		return c.at("tls.self_signed", "it contradicts certificate; remove one of them")
+	case t.SelfSigned && t.ACME != "":
+		return c.at("tls.self_signed", "it contradicts acme; remove one of them")
+	case t.ACME != "" && t.Certificate != "":
+		return c.at("tls.acme", "it contradicts certificate; remove one of them")
+	case t.ACMERoots != "" && t.ACME == "":
+		return c.at("tls.acme_roots", "it needs acme")
+	}
+	return nil
+}
+
+func (c *Config) checkDNS() error {
+	for key, list := range map[string][]string{"dns.resolvers": c.DNS.Resolvers, "dns.trust_ad": c.DNS.TrustAD} {
+		for i, r := range list {
+			full, err := resolverAddress(r)
+			if err != nil {
+				return c.at(key, "%v", err)
+			}
+			list[i] = full
+		}
+	}
+	return nil
+}
+
+// resolverAddress adds the port that a resolver was given without.
+func resolverAddress(r string) (string, error) {
+	if ip, err := netip.ParseAddr(r); err == nil {
+		return netip.AddrPortFrom(ip, 53).String(), nil
+	}
+	ap, err := netip.ParseAddrPort(r)
+	if err != nil || ap.Port() == 0 {
+		return "", fmt.Errorf("%q is not a resolver; write it like \"127.0.0.1:53\"", r)
+	}
+	return ap.String(), nil
+}
+
+// checkRelay refuses the network that holds everybody: an open relay is on
+// every block list within the hour.
+func (c *Config) checkRelay() error {
+	for _, n := range c.Relay.Networks {
+		if n.Bits() == 0 {
+			return c.at("relay.networks", "%s is everybody; that would be an open relay", n)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkRoutes() error {
+	seen := map[string]bool{}
+	for i := range c.Route {
+		key := fmt.Sprintf("route.%d", i)
+		r := &c.Route[i]
+		if err := c.checkRoute(key, r); err != nil {
+			return err
+		}
+		if seen[r.Domain] {
+			return c.at(key+".domain", "there is already a route for %s", r.Domain)
+		}
+		seen[r.Domain] = true
+	}
+	return nil
+}
+
+func (c *Config) checkRoute(key string, r *Route) error {
+	if r.Domain == "" {
+		return c.at(key+".domain", "it is missing; it is the domain that the route is for, or \"*\"")
+	}
+	if r.Domain != "*" {
+		d, err := addr.ParseDomain(r.Domain)
+		if err != nil {
+			return c.at(key+".domain", "%q is not a domain", r.Domain)
+		}
+		r.Domain = string(d)
+	}
+	if r.Via == "" {
+		return c.at(key+".via", "it is missing; it is the address or host to deliver to")
+	}
+	if err := checkVia(r.Via); err != nil {
+		return c.at(key+".via", "%v", err)
+	}
+	switch r.TLS {
+	case "":
+		r.TLS = TLSOpportunistic
+		if r.User != "" {
+			r.TLS = TLSVerify
+		}
+	case TLSVerify, TLSRequire, TLSOpportunistic, TLSNone:
+	default:
+		return c.at(key+".tls", "%q is not one of verify, require, opportunistic, none", r.TLS)
+	}
+	switch {
+	case r.User != "" && r.TLS != TLSVerify:
+		return c.at(key+".tls", "a password is only sent over verified TLS; with user it must be \"verify\"")
+	case r.User != "" && r.PasswordFile == "" && r.OAuth2 == "":
+		return c.at(key+".user", "it needs password_file")
+	case r.User == "" && r.PasswordFile != "":
+		return c.at(key+".password_file", "it needs user")
+	}
+	return nil
+}
+
+// checkVia accepts a host or address, with or without port.
+func checkVia(via string) error {
+	host := via
+	if h, port, err := net.SplitHostPort(via); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q has no valid port", via)
+		}
+		host = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return nil
+	}
+	if _, err := addr.ParseDomain(host); err != nil || strings.HasPrefix(host, "[") {
+		return fmt.Errorf("%q is not a host or address", via)
+	}
+	return nil
+}
+
+// atLeast are the limits below which the server could not work, or could not
+// keep to its standards.
+var atLeast = map[string]int64{
+	"message_size":            64 << 10, // RFC 5321, section 4.5.3.1.7
+	"header_size":             16 << 10,
+	"recipients":              100, // RFC 5321, section 4.5.3.1.8
+	"inline_body":             4 << 10,
+	"segment_size":            1 << 20,
+	"scram_for_passwords":     0,
+	"sending_per_day":         0,
+	"quota":                   0,
+	"idle_connections":        0,
+	"data_rate":               0,
+	"drain":                   0,
+	"connections_per_address": 1,
+}
+
+func (c *Config) checkLimits() error {
+	v := reflect.ValueOf(c.Limits)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("toml")
+		least, ok := atLeast[name]
+		if !ok {
+			least = 1
+		}
+		if f := v.Field(i); f.CanInt() && f.Int() < least {
+			return c.at("limits."+name, "it must be at least %d", least)
+		}
+	}
+	l := c.Limits
+	if l.InlineBody*4 > l.SegmentSize {
+		return c.at("limits.inline_body", "it must be at most a quarter of segment_size (%s)", l.SegmentSize)
+	}
+	return nil
+}

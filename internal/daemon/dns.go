@@ -1,0 +1,145 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/audit"
+	"gatepost/internal/clock"
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+	"gatepost/internal/keys"
+	"gatepost/internal/resolve"
+)
+
+// dnsCache bounds the memory for answers of the DNS, in octets.
+const dnsCache = 32 << 20
+
+func resolverOptions(cfg *config.Config, c clock.Clock) (resolve.Options, error) {
+	o := resolve.Options{
+		ResolvConf: systemResolvers, Random: rand.Reader, Clock: c, CacheBytes: dnsCache,
+		Dial: (&net.Dialer{}).DialContext,
+	}
+	var err error
+	if o.Servers, err = addrPorts(cfg.DNS.Resolvers); err != nil {
+		return o, err
+	}
+	o.TrustAD, err = addrPorts(cfg.DNS.TrustAD)
+	return o, err
+}
+
+func addrPorts(list []string) ([]netip.AddrPort, error) {
+	var out []netip.AddrPort
+	for _, s := range list {
+		ap, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return nil, fmt.Errorf("resolver %s: %w", s, err)
+		}
+		out = append(out, ap)
+	}
+	return out, nil
+}
+
+// ownAddrs returns the addresses of this machine's interfaces.
+func ownAddrs() []netip.Addr {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // it only widens what is taken for somebody else
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		if p, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(p.IP); ok {
+				out = append(out, ip.Unmap())
+			}
+		}
+	}
+	return out
+}
+
+// site returns what the DNS records of our domains depend on.
+func site(cfg *config.Config) audit.Site {
+	s := audit.Site{
+		Hostname:    addr.Domain(cfg.Hostname),
+		Submission:  port(cfg.Listen.Submission),
+		Submissions: port(cfg.Listen.Submissions),
+	}
+	for _, ip := range ownAddrs() {
+		if ip.IsGlobalUnicast() && !ip.IsPrivate() && (ip.Is4() || cfg.Remote.IPv6) {
+			s.Addrs = append(s.Addrs, ip)
+		}
+	}
+	return s
+}
+
+// port returns the port of the first address that has one.
+func port(list []string) int {
+	for _, a := range list {
+		if _, p, err := net.SplitHostPort(a); err == nil {
+			n, _ := strconv.Atoi(p)
+			return n
+		}
+	}
+	return 0
+}
+
+// Records returns the DNS records that a domain needs.
+func Records(cfg *config.Config, domain addr.Domain) []audit.Record {
+	return site(cfg).Records(domain)
+}
+
+// CompareRecords asks the DNS for them and says what is wrong.
+func CompareRecords(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]audit.Finding, error) {
+	o, err := resolverOptions(cfg, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	return audit.Compare(ctx, resolve.New(o), Records(cfg, domain)), nil
+}
+
+// Check looks at the whole server.
+func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
+	op, err := Operate(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer op.Close()
+	o, err := resolverOptions(cfg, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	self := &audit.Self{
+		Site: site(cfg), DataDir: cfg.DataDir(), Running: op.Running(),
+		SelfSigned: cfg.TLS.Certificate == "",
+		Resolver:   resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
+	}
+	for _, d := range smtpDoors {
+		for _, a := range d.addresses(&cfg.Listen) {
+			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
+		}
+	}
+	if k, err := keys.Open(filepath.Join(cfg.DataDir(), "keys"), keys.Options{
+		Clock: clock.System, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Certificate: cfg.Path(cfg.TLS.Certificate), Key: cfg.Path(cfg.TLS.Key),
+		SelfSigned: cfg.TLS.Certificate == "", Names: []string{cfg.Hostname},
+	}); err == nil {
+		self.Certificate = k.Certificate()
+	}
+	err = op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
+		d, err := control.DomainOf(it)
+		self.Domains = append(self.Domains, d)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return self.Check(ctx), nil
+}

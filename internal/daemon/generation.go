@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"gatepost/internal/account"
+	"gatepost/internal/config"
+	"gatepost/internal/envelope"
+	"gatepost/internal/gate"
+	"gatepost/internal/listen"
+	"gatepost/internal/smtpd"
+	"gatepost/internal/spool"
+)
+
+// smtpDoor is one of the doors of SMTP.
+type smtpDoor struct {
+	key       string // in [listen]
+	door      envelope.Door
+	implicit  bool // TLS from the first octet
+	addresses func(*config.Listen) []string
+}
+
+var smtpDoors = []smtpDoor{
+	{"mx", envelope.MX, false, func(l *config.Listen) []string { return l.MX }},
+	{"submission", envelope.Submission, false, func(l *config.Listen) []string { return l.Submission }},
+	{"submissions", envelope.Submission, true, func(l *config.Listen) []string { return l.Submissions }},
+}
+
+// generation is what SIGHUP replaces: the servers behind the doors of SMTP,
+// made from one reading of the configuration. Sessions end with the one that
+// they began with.
+type generation struct {
+	servers map[string]*smtpd.Server // by key of the door
+}
+
+// newGeneration makes the servers of a configuration.
+func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
+	g := &generation{servers: map[string]*smtpd.Server{}}
+	policy := gate.New(gate.Options{
+		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
+		Directory: s.parts.directory, Mailboxes: s.parts.local,
+		Clock: s.parts.clock, Random: rand.Reader,
+	})
+	for _, d := range smtpDoors {
+		o := smtpd.Options{
+			Hostname: cfg.Hostname, Door: d.door, Policy: policy, Spool: doorSpool{s.parts.spool},
+			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door),
+			Limits: sessionLimits(cfg.Limits),
+			Clock:  s.parts.clock, Random: rand.Reader, Log: s.log,
+		}
+		if d.door == envelope.Submission {
+			o.Auth = signIn{s.parts.directory}
+		}
+		g.servers[d.key] = smtpd.New(o)
+	}
+	return g, nil
+}
+
+// adopt makes g the one that new sessions begin with.
+func (s *Server) adopt(g *generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = append(s.history, g)
+	s.now.Store(g)
+}
+
+// door returns how one door is opened.
+func (s *Server) door(ctx context.Context, d smtpDoor) (listen.Options, error) {
+	listeners, err := s.sockets.Open(ctx, d.addresses(&s.cfg.Listen))
+	if err != nil {
+		return listen.Options{}, fmt.Errorf("cannot listen for %s: %w", d.key, err)
+	}
+	o := listen.Options{
+		Name: d.key, Listeners: listeners,
+		Serve:            func(conn net.Conn) { s.now.Load().servers[d.key].Serve(conn) },
+		HandshakeTimeout: time.Duration(s.cfg.Limits.HandshakeTimeout),
+		Bounds:           s.bounds,
+		Refusal:          "421 4.7.0 " + s.cfg.Hostname + " too many connections; come back later\r\n",
+		Clock:            s.parts.clock, Log: s.log,
+	}
+	if d.implicit {
+		o.TLS = smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door)
+	}
+	return o, nil
+}
+
+// sum adds up a counter of a door over all generations.
+func (s *Server) sum(d smtpDoor, of func(*smtpd.Counters) *atomic.Int64) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var n int64
+	for _, g := range s.history {
+		n += of(&g.servers[d.key].Counters).Load()
+	}
+	return float64(n)
+}
+
+// reload reads the configuration and the certificates again. Sessions and
+// deliveries that run are not touched. After an error everything stays as it
+// was.
+func (s *Server) reload() {
+	cfg, err := config.Read(s.cfg.File())
+	if err != nil {
+		s.log.Error("the configuration is not taken over", "error", err)
+		return
+	}
+	for key, same := range map[string]bool{
+		"hostname": cfg.Hostname == s.cfg.Hostname,
+		"data":     cfg.DataDir() == s.cfg.DataDir(),
+		"listen":   reflect.DeepEqual(cfg.Listen, s.cfg.Listen),
+		"tls":      cfg.TLS == s.cfg.TLS,
+		"dns":      reflect.DeepEqual(cfg.DNS, s.cfg.DNS),
+	} {
+		if !same {
+			s.log.Warn("this change takes effect at the next start", "setting", key)
+		}
+	}
+	if err := s.parts.keys.Reload(); err != nil {
+		s.log.Error("the certificate is not taken over", "error", err)
+	}
+	s.parts.resolver.Reload()
+	if err := s.parts.setRemote(cfg); err != nil {
+		s.log.Error("the routes are not taken over", "error", err)
+	}
+	g, err := s.newGeneration(cfg)
+	if err != nil {
+		s.log.Error("the configuration is not taken over", "error", err)
+		return
+	}
+	s.adopt(g)
+	s.bounds.Set(connectionLimits(cfg))
+	s.log.Info("configuration and certificates were read again")
+}
+
+func connectionLimits(cfg *config.Config) listen.Limits {
+	return listen.Limits{
+		Connections: cfg.Limits.Connections,
+		PerAddress:  cfg.Limits.ConnectionsPerAddress,
+		PerNetwork:  cfg.Limits.ConnectionsPerNetwork,
+		Exempt:      cfg.Relay.Networks,
+	}
+}
+
+func sessionLimits(l config.Limits) smtpd.Limits {
+	return smtpd.Limits{
+		MessageSize: int64(l.MessageSize), HeaderSize: int(l.HeaderSize), Recipients: l.Recipients,
+		Messages: l.SessionMessages, Commands: l.SessionCommands, Errors: l.SessionErrors, AuthFailures: l.SessionAuthFailures,
+		SessionTime: time.Duration(l.SessionTime), CommandTimeout: time.Duration(l.CommandTimeout),
+		DataTimeout: time.Duration(l.DataTimeout), HandshakeTimeout: time.Duration(l.HandshakeTimeout),
+		DataRate: int64(l.DataRate),
+	}
+}
+
+// doorSpool is the spool as a session wants it.
+type doorSpool struct{ spool *spool.Spool }
+
+func (s doorSpool) Create() smtpd.Draft { return s.spool.Create() }
+
+// signIn is the directory as a session wants it.
+type signIn struct{ directory *account.Directory }
+
+func (a signIn) Mechanisms(t *tls.ConnectionState) []string { return a.directory.Mechanisms(t) }
+
+func (a signIn) Start(mechanism string, p *envelope.Peer) (smtpd.Exchange, error) {
+	return a.directory.Start(mechanism, p)
+}

@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/audit"
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+)
+
+// Setup is what a new installation needs to know.
+type Setup struct {
+	Dir      string
+	Hostname string
+	Domain   string
+	Account  string
+	Password string
+}
+
+// fileText is the configuration that a new installation begins with.
+const fileText = `# Gatepost. Every setting: docs/config.md. After a change: gatepost check,
+# then send the server SIGHUP.
+
+hostname = %q
+data     = "."                 # relative to this file
+
+[tls]
+self_signed = true             # better: certificate = "…", key = "…"
+
+# A network whose machines may send without signing in:
+# [relay]
+# networks = ["192.0.2.0/24"]
+
+# Everything that leaves, through another server:
+# [[route]]
+# domain = "*"
+# via    = "smtp.example.net:587"
+# user   = "…"
+# password_file = "smarthost.password"
+`
+
+// Init makes an installation and returns its configuration and the DNS
+// records that its domain needs. It changes nothing that exists.
+func Init(ctx context.Context, s Setup) (*config.Config, []audit.Record, error) {
+	domain, account, err := s.parse()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := prepare(s.Dir); err != nil {
+		return nil, nil, err
+	}
+	path := filepath.Join(s.Dir, "gatepost.toml")
+	text := fmt.Sprintf(fileText, s.Hostname)
+	cfg, err := config.Parse(path, []byte(text))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := writeNew(path, text); err != nil {
+		return nil, nil, err
+	}
+	if err := fill(ctx, cfg, string(domain), account.String(), s.Password); err != nil {
+		return nil, nil, errors.Join(err, os.Remove(path))
+	}
+	return cfg, Records(cfg, domain), nil
+}
+
+// parse checks everything before anything is made.
+func (s Setup) parse() (addr.Domain, addr.Address, error) {
+	domain, err := addr.ParseDomain(s.Domain)
+	if err != nil {
+		return "", addr.Address{}, fmt.Errorf("--domain: %q is not a domain", s.Domain)
+	}
+	account, err := addr.Parse(s.Account)
+	if err != nil {
+		return "", addr.Address{}, fmt.Errorf("--account: %q is not an address: %w", s.Account, err)
+	}
+	if account.Domain != domain {
+		return "", addr.Address{}, fmt.Errorf("--account: %s is not in the domain %s", account.Unicode(), domain.Unicode())
+	}
+	if !strings.Contains(s.Hostname, ".") {
+		return "", addr.Address{}, fmt.Errorf("--hostname: %q is not a full host name such as mx.%s", s.Hostname, domain.Unicode())
+	}
+	return domain, account, nil
+}
+
+// writeNew writes a file that must not exist.
+func writeNew(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s exists already; there is an installation here", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// fill makes the first domain and account.
+func fill(ctx context.Context, cfg *config.Config, domain, account, password string) error {
+	op, err := Operate(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		verb string
+		args any
+	}{
+		{"domain.add", control.Name{Name: domain}},
+		{"account.add", control.AccountAdd{Address: account, Password: password, Role: "admin"}},
+	} {
+		if err = op.Do(ctx, step.verb, step.args, func(control.Item) error { return nil }); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, op.Close())
+}

@@ -1,0 +1,302 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gatepost/internal/account"
+	"gatepost/internal/addr"
+	"gatepost/internal/blob"
+	"gatepost/internal/clock"
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+	"gatepost/internal/keys"
+	"gatepost/internal/local"
+	"gatepost/internal/mailbox"
+	"gatepost/internal/queue"
+	"gatepost/internal/remote"
+	"gatepost/internal/resolve"
+	"gatepost/internal/spool"
+	"gatepost/internal/store"
+)
+
+// systemResolvers is where the system names its resolvers.
+const systemResolvers = "/etc/resolv.conf"
+
+// smtpPort is where mail servers listen for one another: RFC 5321, section
+// 4.5.4.2.
+const smtpPort = 25
+
+// parts are everything but the doors, opened from the ground up.
+type parts struct {
+	cfg   *config.Config
+	log   *slog.Logger
+	clock clock.Clock
+
+	keys      *keys.Keys
+	db        *store.DB
+	blobs     *blob.Dir
+	directory *account.Directory
+	boxes     *mailbox.Boxes
+	resolver  *resolve.Client
+	spool     *spool.Spool
+	local     *local.Local
+	router    *router
+	remote    deliverer
+	queue     *queue.Queue
+	meter     meter
+
+	closers []func() error // in the order of opening
+}
+
+// open opens the parts of a data directory, whose lock the caller holds.
+// capture, if it is not null, is the account that gets what would leave.
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
+	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
+	for _, step := range []func(context.Context) error{
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openRemote,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+	}
+	p.openQueue(capture)
+	return p, nil
+}
+
+// onClose adds a step to close.
+func (p *parts) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+// close closes the parts in the reverse order of opening.
+func (p *parts) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+func (p *parts) openKeys(context.Context) (err error) {
+	p.keys, err = keys.Open(filepath.Join(p.cfg.DataDir(), "keys"), keys.Options{
+		Clock: p.clock, Random: rand.Reader, Log: p.log,
+		Certificate: p.cfg.Path(p.cfg.TLS.Certificate), Key: p.cfg.Path(p.cfg.TLS.Key),
+		SelfSigned: p.cfg.TLS.Certificate == "",
+		Names:      []string{p.cfg.Hostname},
+	})
+	return err
+}
+
+func (p *parts) openStore(ctx context.Context) (err error) {
+	p.db, err = store.Open(ctx, store.Options{Path: filepath.Join(p.cfg.DataDir(), "store.db"), Log: p.log})
+	if err == nil {
+		p.onClose(p.db.Close)
+	}
+	return err
+}
+
+func (p *parts) openDirectory(context.Context) error {
+	l := p.cfg.Limits
+	p.directory = account.New(p.db, p.keys, account.Options{
+		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
+		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords,
+		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
+	})
+	p.onClose(func() error { p.directory.Close(); return nil })
+	return nil
+}
+
+func (p *parts) openMailboxes(context.Context) (err error) {
+	p.blobs, err = blob.OpenDir(filepath.Join(p.cfg.DataDir(), "blobs"))
+	if err != nil {
+		return err
+	}
+	p.boxes = mailbox.New(p.db, p.blobs, p.clock, rand.Reader)
+	p.local = local.New(local.Options{Directory: p.directory, Boxes: p.boxes, Clock: p.clock, Log: p.log})
+	p.onClose(func() error { p.local.Close(); return nil })
+	return nil
+}
+
+func (p *parts) openResolver(context.Context) error {
+	o, err := resolverOptions(p.cfg, p.clock)
+	if err != nil {
+		return err
+	}
+	p.resolver = resolve.New(o)
+	return nil
+}
+
+func (p *parts) openSpool(context.Context) (err error) {
+	l := p.cfg.Limits
+	p.spool, _, err = spool.Open(spool.Options{
+		Dir: filepath.Join(p.cfg.DataDir(), "spool"), FS: blob.OS, Blobs: p.blobs,
+		Clock: p.clock, Random: rand.Reader, Log: p.log,
+		SegmentSize: int64(l.SegmentSize), Inline: int(l.InlineBody),
+		DraftBudget: int64(l.DraftMemory), FreshBudget: int64(l.FreshMemory),
+		Observe: p.meter.commit,
+	})
+	if err == nil {
+		p.onClose(p.spool.Close)
+	}
+	return err
+}
+
+// openRemote makes the sender to other servers and the router that knows
+// what goes to it.
+func (p *parts) openRemote(context.Context) error {
+	p.router = &router{directory: p.directory, hostname: p.hostname(), log: p.log}
+	if err := p.setRemote(p.cfg); err != nil {
+		return err
+	}
+	p.onClose(func() error { p.remote.now.Load().Close(); return nil })
+	return nil
+}
+
+// setRemote takes the routes and the like of a configuration, at the start
+// and again after SIGHUP.
+func (p *parts) setRemote(cfg *config.Config) error {
+	sender, err := newSender(cfg, p)
+	if err != nil {
+		return err
+	}
+	p.router.setRoutes(cfg.Route)
+	if old := p.remote.now.Swap(sender); old != nil {
+		old.Close()
+	}
+	return nil
+}
+
+func newSender(cfg *config.Config, p *parts) (*remote.Sender, error) {
+	roots, err := roots(cfg.Path(cfg.TLS.Roots))
+	if err != nil {
+		return nil, err
+	}
+	var routes []remote.Route
+	seen := map[string]bool{}
+	for _, r := range cfg.Route {
+		route, err := newRoute(cfg, r)
+		if err != nil {
+			return nil, err
+		}
+		if !seen[route.Name] {
+			seen[route.Name] = true
+			routes = append(routes, route)
+		}
+	}
+	l := cfg.Limits
+	return remote.New(remote.Options{
+		Hostname: cfg.Hostname, Resolver: p.resolver, Clock: p.clock, Log: p.log,
+		Dial: dial, Pick: mathrand.IntN,
+		Routes: routes, Policy: remote.OpportunisticTLS, Roots: roots, Port: smtpPort,
+		Private: cfg.Remote.Private, Sources: cfg.Remote.Sources, IPv6: cfg.Remote.IPv6,
+		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(),
+		ConnectTimeout: connectTime, FindTimeout: findTime,
+		IdleTime: time.Duration(l.IdleTime), IdlePerDestination: l.RouteConnections, IdleTotal: l.IdleConnections,
+	})
+}
+
+// Bounds of finding a host that answers.
+const (
+	connectTime = 30 * time.Second
+	findTime    = 5 * time.Minute // RFC 5321, section 4.5.3.2.1, for all of its addresses
+)
+
+func newRoute(cfg *config.Config, r config.Route) (remote.Route, error) {
+	level, err := remote.ParseLevel(r.TLS)
+	if err != nil {
+		return remote.Route{}, err
+	}
+	route := remote.Route{Name: routeName(r), Via: r.Via, TLS: level, TLSName: r.TLSName, User: r.User}
+	if r.PasswordFile != "" {
+		path := cfg.Path(r.PasswordFile)
+		route.Password = func() (string, error) { return readPassword(path) }
+	}
+	return route, nil
+}
+
+// dial opens a TCP connection from a source address, if one is given.
+func dial(ctx context.Context, source netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	if source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
+// roots returns who may vouch for other servers: nil, which is the system's
+// own, unless a file adds to them.
+func roots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("tls.roots: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls.roots: there is no certificate in %s", file)
+	}
+	return pool, nil
+}
+
+// maxPasswordFile bounds the password of a route, in octets.
+const maxPasswordFile = 4096
+
+// readPassword reads the first line of a file each time it is needed, so
+// that it can be changed without a restart.
+func readPassword(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPasswordFile))
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSuffix(line, "\r"), err
+}
+
+// openQueue puts the queue between spool and deliverers. It attempts nothing
+// before it is started.
+func (p *parts) openQueue(capture addr.Address) {
+	var away queue.Deliverer = &p.remote
+	if !capture.IsNull() {
+		away = p.local.Capture(capture)
+	}
+	l := p.cfg.Limits
+	p.queue = queue.New(queue.Options{
+		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve,
+		Clock: p.clock, Log: p.log, Random: rand.Reader,
+		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
+		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
+		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
+	})
+	p.spool.Serve(p.queue.Offer)
+}
+
+func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
+
+// desk returns the operator's desk over the parts.
+func (p *parts) desk() *control.Desk {
+	return &control.Desk{Directory: p.directory, Boxes: p.boxes, Queue: p.queue}
+}
+
+// queueSpool is the spool as the queue wants it.
+type queueSpool struct{ *spool.Spool }
+
+func (s queueSpool) Create() queue.Draft { return s.Spool.Create() }

@@ -1,0 +1,271 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/clock"
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+	"gatepost/internal/listen"
+	"gatepost/internal/web"
+)
+
+// Server is a running server.
+type Server struct {
+	cfg   *config.Config
+	log   *slog.Logger
+	lines *logWriter
+
+	lock    *os.File
+	parts   *parts
+	sockets *listen.Sockets
+	bounds  *listen.Bounds
+	doors   []*listen.Door
+	web     *web.Server
+	control *control.Server
+
+	mu      sync.Mutex    // one reload at a time; guards what follows
+	history []*generation // every one since the start, for their counters and their sessions
+	now     atomic.Pointer[generation]
+
+	background context.Context // of what goes on beside the doors
+	stop       context.CancelFunc
+	chores     sync.WaitGroup
+}
+
+// options are what differs between serve and try.
+type options struct {
+	log     io.Writer
+	capture addr.Address // not null: gets what would leave
+}
+
+// Serve runs a server until ctx ends, then drains it. reload tells of each
+// SIGHUP.
+func Serve(ctx context.Context, cfg *config.Config, log io.Writer, reload <-chan os.Signal) error {
+	s, err := start(ctx, cfg, options{log: log})
+	if err != nil {
+		return err
+	}
+	s.tell(sd.SdNotifyReady)
+	for {
+		select {
+		case <-ctx.Done():
+			s.tell(sd.SdNotifyStopping)
+			return s.drain()
+		case <-reload:
+			s.tell(sd.SdNotifyReloading + fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonic()))
+			s.reload()
+			s.tell(sd.SdNotifyReady)
+		}
+	}
+}
+
+// tell tells systemd; without systemd it does nothing.
+func (s *Server) tell(state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		s.log.Warn("cannot tell systemd", "state", state, "error", err)
+	}
+}
+
+// start opens everything in order; what it opened is closed again after an
+// error.
+func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) {
+	lines := newLogWriter(o.log, clock.System)
+	s := &Server{cfg: cfg, lines: lines, log: slog.New(slog.NewTextHandler(lines, nil))}
+	s.background, s.stop = context.WithCancel(context.Background())
+	for _, step := range []func(context.Context) error{
+		s.takeLock,
+		func(ctx context.Context) (err error) {
+			s.parts, err = open(ctx, cfg, s.log, o.capture)
+			return err
+		},
+		s.recoverMail, s.openControl, s.openDoors, s.openMetrics,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	s.parts.queue.Start()
+	s.sweep()
+	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
+	return s, nil
+}
+
+func (s *Server) takeLock(context.Context) (err error) {
+	if err := prepare(s.cfg.DataDir()); err != nil {
+		return err
+	}
+	s.lock, err = lock(s.cfg.DataDir())
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("a server is running already on %s", s.cfg.DataDir())
+	}
+	return err
+}
+
+// recoverMail removes what the mailboxes remember of messages that are
+// settled. It comes before the queue delivers anything.
+func (s *Server) recoverMail(ctx context.Context) error {
+	return s.parts.boxes.Prune(ctx, s.parts.spool.Live)
+}
+
+// sweep removes, beside the work, files that a crash left without an owner.
+func (s *Server) sweep() {
+	s.chores.Go(func() {
+		swept, err := s.parts.boxes.Sweep(s.background)
+		if err != nil && s.background.Err() == nil {
+			s.log.Error("cannot sweep the mailboxes", "error", err)
+		} else if swept.Files+swept.Mailboxes > 0 {
+			s.log.Info("swept the mailboxes", "files", swept.Files, "mailboxes", swept.Mailboxes)
+		}
+	})
+}
+
+func (s *Server) openControl(context.Context) (err error) {
+	s.control, err = control.Listen(s.socket(), s.parts.desk().Do, s.parts.clock, s.log)
+	if err == nil {
+		s.chores.Go(func() { s.control.Serve(s.background) })
+	}
+	return err
+}
+
+func (s *Server) socket() string { return socketPath(s.cfg) }
+
+func socketPath(cfg *config.Config) string { return filepath.Join(cfg.DataDir(), "control.sock") }
+
+// openDoors opens the sockets of SMTP, all before the first connection is
+// taken, and warns of doors that nobody stands behind yet.
+func (s *Server) openDoors(ctx context.Context) error {
+	g, err := s.newGeneration(s.cfg)
+	if err != nil {
+		return err
+	}
+	s.adopt(g)
+	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
+	if s.sockets, err = listen.Activated(); err != nil {
+		return err
+	}
+	var ready []listen.Options
+	for _, d := range smtpDoors {
+		o, err := s.door(ctx, d)
+		if err != nil {
+			for _, opened := range ready {
+				for _, ln := range opened.Listeners {
+					ln.Close()
+				}
+			}
+			return err
+		}
+		if len(o.Listeners) > 0 {
+			ready = append(ready, o)
+		}
+	}
+	for _, o := range ready {
+		s.doors = append(s.doors, listen.Open(o))
+	}
+	for name, list := range map[string][]string{
+		"imaps": s.cfg.Listen.IMAPS, "imap": s.cfg.Listen.IMAP, "https": s.cfg.Listen.HTTPS, "http": s.cfg.Listen.HTTP,
+	} {
+		if len(list) > 0 {
+			s.log.Warn("this door is not built yet and stays closed", "listen", name, "addresses", strings.Join(list, " "))
+		}
+	}
+	return nil
+}
+
+func (s *Server) openMetrics(ctx context.Context) error {
+	listeners, err := s.sockets.Open(ctx, s.cfg.Listen.Metrics)
+	if err != nil {
+		return fmt.Errorf("cannot listen for metrics: %w", err)
+	}
+	if unused := s.sockets.Unused(); len(unused) > 0 {
+		s.log.Warn("systemd handed over sockets that nothing in the configuration names", "names", strings.Join(unused, " "))
+	}
+	s.web = web.New(s.metrics(), s.log)
+	for _, ln := range listeners {
+		s.chores.Go(func() { s.web.Serve(ln) })
+	}
+	return nil
+}
+
+// addresses returns where the doors are open, as "mx=127.0.0.1:25".
+func (s *Server) addresses() []string {
+	var list []string
+	for _, d := range s.doors {
+		for _, a := range d.Addresses() {
+			list = append(list, d.Name()+"="+a)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// drain ends a running server: first the doors, then the sessions, then the
+// deliveries, all within the time that the configuration gives.
+func (s *Server) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cfg.Limits.Drain))
+	defer cancel()
+	s.log.Info("draining")
+	for _, d := range s.doors {
+		d.Close()
+	}
+	var ending sync.WaitGroup
+	s.mu.Lock()
+	for _, g := range s.history {
+		for _, server := range g.servers {
+			ending.Go(func() { server.Shutdown(ctx) })
+		}
+	}
+	s.mu.Unlock()
+	ending.Go(func() { s.parts.queue.Stop(ctx) })
+	ending.Wait()
+	for _, d := range s.doors {
+		d.Wait(ctx)
+	}
+	err := s.close()
+	s.log.Info("stopped")
+	s.lines.flush()
+	return err
+}
+
+// close closes what is open, in the reverse order of start.
+func (s *Server) close() error {
+	var errs []error
+	for _, d := range s.doors {
+		d.Close()
+	}
+	if s.web != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), webDrain)
+		defer cancel()
+		errs = append(errs, s.web.Shutdown(ctx))
+	}
+	s.stop()
+	if s.control != nil {
+		errs = append(errs, s.control.Close())
+	}
+	s.chores.Wait()
+	if s.parts != nil {
+		errs = append(errs, s.parts.close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	s.lines.flush()
+	return errors.Join(errs...)
+}
+
+// webDrain is how long a request for metrics may take to end.
+const webDrain = time.Second

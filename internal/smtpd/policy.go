@@ -1,0 +1,69 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+
+	"gatepost/internal/envelope"
+)
+
+// Policy decides what a client may do. Each method is asked once at its
+// stage, in the session's goroutine; an *envelope.Error is answered as it
+// stands, and one with code 421 ends the session.
+type Policy interface {
+	// Connect is asked before the greeting. It may set Peer.Relay.
+	Connect(ctx context.Context, p *envelope.Peer) error
+	// Helo is asked when Peer.Helo is known.
+	Helo(ctx context.Context, p *envelope.Peer) error
+	// Mail is asked when From, Origin, Account and what MAIL said of
+	// reports are filled in. size is SIZE=, 0 if it was not given.
+	Mail(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, size int64) error
+	// Rcpt returns the recipients that one forward-path stands for. The
+	// domain of r.To is empty for <postmaster>. The session leaves out those
+	// that the envelope has already.
+	Rcpt(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, r envelope.Recipient) ([]envelope.Recipient, error)
+	// Header is asked when the header section has come and its syntax is
+	// right. It gets the fields without the empty line, which it must not
+	// keep or change, and returns the ones to keep in their place. What it
+	// adds to e.Header stands below our Received field.
+	Header(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, header []byte) ([]byte, error)
+	// Data is asked when all has come, right before Commit.
+	Data(ctx context.Context, p *envelope.Peer, e *envelope.Envelope) error
+}
+
+// Spool takes messages.
+type Spool interface {
+	// Create begins a message. Whoever calls it calls Commit or Discard.
+	Create() Draft
+}
+
+// Draft is a message that is still arriving.
+type Draft interface {
+	// Write appends content: canonical, every line ending in CR LF. It
+	// keeps no reference to p.
+	Write(p []byte) (int, error)
+	// Commit returns nil only when the message is durable: what follows is
+	// our responsibility. The draft is used up either way.
+	Commit(e *envelope.Envelope, changes ...envelope.Change) error
+	// Discard forgets the draft; after Commit it does nothing.
+	Discard()
+}
+
+// Authenticator knows the users.
+type Authenticator interface {
+	// Mechanisms returns what may be offered on a connection.
+	Mechanisms(t *tls.ConnectionState) []string
+	// Start begins a sign-in with one of the mechanisms.
+	Start(mechanism string, p *envelope.Peer) (Exchange, error)
+}
+
+// Exchange is one attempt to sign in.
+type Exchange interface {
+	// Next takes the client's response, which it does not keep and which is
+	// nil if there was no initial one, and returns the challenge to send.
+	// When done is true the client has proved who it is, and a challenge that
+	// is not empty is the last. An error ends the exchange.
+	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+	// Account returns the address of the account, once done.
+	Account() string
+}

@@ -1,0 +1,62 @@
+package wire
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// socketOf returns the socket of a plain TCP connection, else nil.
+func socketOf(conn net.Conn) syscall.RawConn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	sock, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return sock
+}
+
+// readSocket reads once from a plain socket. Unlike net.Conn.Read it needs a
+// buffer only when there is something to put into it: ten thousand clients
+// who say nothing cost ten thousand sessions and no buffers.
+func (c *Conn) readSocket() error {
+	if err := c.sock.Read(c.try); err != nil {
+		return err
+	}
+	return c.tried
+}
+
+// trySocket reads what there is; false says that there is nothing, and to
+// call again when there may be.
+func (c *Conn) trySocket(fd uintptr) bool {
+	c.take()
+	n, err := readFD(int(fd), c.in[c.w:])
+	if err == syscall.EAGAIN {
+		c.release()
+		c.tried = c.arm()
+		return c.tried != nil
+	}
+	switch {
+	case err != nil:
+		c.tried = os.NewSyscallError("read", err)
+	case n == 0:
+		c.tried = io.EOF
+	default:
+		c.tried = nil
+		c.w += n
+	}
+	return true
+}
+
+func readFD(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Tx is the transaction that a closure works in. It is used by that closure
+// alone, in its goroutine, and ends with it.
+type Tx struct {
+	conn *conn
+	ids  map[string]*block // nil when reading
+	rows []*sql.Rows
+	over bool
+}
+
+// errOver says that a closure let its Tx escape.
+var errOver = errors.New("store: the transaction is over")
+
+// Exec runs a statement that returns no rows and reports how many rows it
+// changed.
+func (tx *Tx) Exec(query string, args ...any) (int64, error) {
+	s, err := tx.prepare(query, args)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.Exec(args...)
+	if err != nil {
+		return 0, fmt.Errorf("store: %w", err)
+	}
+	return r.RowsAffected()
+}
+
+// Query runs a statement that returns rows. The rows must be closed before
+// the next statement, and are at the latest when the transaction ends.
+func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
+	s, err := tx.prepare(query, args)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Query(args...)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	tx.rows = append(tx.rows, rows)
+	return rows, nil
+}
+
+// QueryRow runs a statement that returns at most one row of interest.
+func (tx *Tx) QueryRow(query string, args ...any) Row {
+	s, err := tx.prepare(query, args)
+	if err != nil {
+		return Row{err: err}
+	}
+	return Row{row: s.QueryRow(args...)}
+}
+
+// Row is the result of QueryRow. Scan must be called.
+type Row struct {
+	row *sql.Row
+	err error
+}
+
+// Scan copies the columns of the row; ErrNotFound says that there is none.
+func (r Row) Scan(dest ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	switch err := r.row.Scan(dest...); {
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case err != nil:
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+func (tx *Tx) prepare(query string, args []any) (*sql.Stmt, error) {
+	if tx.over {
+		return nil, errOver
+	}
+	for _, a := range args {
+		switch a.(type) {
+		case bool, float32, float64, time.Time:
+			// The two databases hold these differently.
+			return nil, fmt.Errorf("store: an argument is a %T; use int64, string or []byte", a)
+		}
+	}
+	return tx.conn.prepare(query)
+}
+
+// end closes what the closure left open and makes the Tx useless.
+func (tx *Tx) end() {
+	for _, r := range tx.rows {
+		r.Close()
+	}
+	tx.over = true
+}
+
+// conn is one connection with the statements prepared on it. One goroutine
+// uses it at a time.
+//
+// Its statements run without the caller's context: cancelling one would
+// interrupt the connection, and SQLite answers an interrupted write by
+// rolling back the whole transaction, with everybody else's closures in it.
+type conn struct {
+	sql        *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func newConn(ctx context.Context, pool *sql.DB) (*conn, error) {
+	c, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c, map[string]*sql.Stmt{}}, nil
+}
+
+func (c *conn) prepare(query string) (*sql.Stmt, error) {
+	if s := c.statements[query]; s != nil {
+		return s, nil
+	}
+	s, err := c.sql.PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w in %q", err, query)
+	}
+	c.statements[query] = s
+	return s, nil
+}
+
+// run executes a statement of our own.
+func (c *conn) run(query string) error {
+	s, err := c.prepare(query)
+	if err != nil {
+		return err
+	}
+	_, err = s.Exec()
+	return err
+}
+
+// trim forgets all statements when there are too many. It is called between
+// transactions, when none is in use.
+func (c *conn) trim() {
+	if len(c.statements) <= maxStatements {
+		return
+	}
+	for query, s := range c.statements {
+		s.Close()
+		delete(c.statements, query)
+	}
+}
+
+func (c *conn) close() error {
+	for _, s := range c.statements {
+		s.Close()
+	}
+	return c.sql.Close()
+}
