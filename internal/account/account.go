@@ -122,11 +122,11 @@ type Counters struct {
 type Directory struct {
 	Counters Counters
 
-	db    *store.DB
-	o     Options
-	desk  *signin.Desk
-	sent  sent
-	later later
+	db     *store.DB
+	o      Options
+	signin *signin.Desk
+	sent   sent
+	later  later
 
 	mu       sync.Mutex // guards what follows
 	changes  uint64     // how often the caches were emptied
@@ -150,7 +150,7 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 		known:    recent.New[addr.Address, *entry](cachedAddresses),
 		nobodies: recent.New[addr.Address, struct{}](cachedUnknown),
 	}
-	d.desk = signin.New(d, signin.Options{
+	d.signin = signin.New(desk{d}, signin.Options{
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,
 		SignIns: &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
@@ -169,7 +169,7 @@ func (d *Directory) Mechanisms(t *tls.ConnectionState) []string { return signin.
 // without case and must be one that Mechanisms names for the connection: an
 // *envelope.Error otherwise.
 func (d *Directory) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
-	return d.desk.Start(mechanism, p)
+	return d.signin.Start(mechanism, p)
 }
 
 // ParseRole reads a role as an operator writes it.
@@ -206,7 +206,7 @@ func (d *Directory) changed(accounts []int64) {
 	d.known.Clear()
 	d.nobodies.Clear()
 	d.mu.Unlock()
-	d.desk.Forget(accounts)
+	d.signin.Forget(accounts)
 }
 
 // effective puts the configured limits where an account has none of its own.

@@ -158,3 +158,33 @@ func says(t testing.TB, what string, err error, want string) {
 		t.Errorf("%s: %v; want it to say %q", what, err, want)
 	}
 }
+
+// The real thing costs what the design promises.
+func TestNew(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.Directory = New(h.db, h.keys, h.o)
+	h.domain("example.org")
+	h.accounts("henry@example.org")
+	err := h.db.View(ctx, func(tx *store.Tx) error {
+		var argon2 string
+		var iterations int64
+		err := tx.QueryRow(`SELECT argon2, scram_iterations FROM credential JOIN account ON account.id = credential.account`).Scan(&argon2, &iterations)
+		if !strings.HasPrefix(argon2, "$argon2id$v=19$m=65536,t=3,p=1$") || iterations != 65536 {
+			t.Errorf("%s, %d", argon2, iterations)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got, err := h.signInScram("henry@example.org", password, "192.0.2.1"); got != "henry@example.org" {
+		t.Error(err)
+	}
+	if m := h.Mechanisms(h.session("192.0.2.1").TLS); len(m) != 4 || m[0] != "SCRAM-SHA-256-PLUS" {
+		t.Errorf("%v", m)
+	}
+	if h.Mechanisms(nil) != nil {
+		t.Error("offered without TLS")
+	}
+}

@@ -21,8 +21,8 @@ const (
 	usedGrain = 3600
 )
 
-// Used is for package signin: c signed its account in.
-func (d *Directory) Used(c *record.Credential) {
+// Used notes that c signed its account in.
+func (d desk) Used(c *record.Credential) {
 	now := d.o.Clock.Now().Unix()
 	was := c.Used.Load()
 	if now < was+usedGrain || !c.Used.CompareAndSwap(was, now) {

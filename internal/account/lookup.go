@@ -150,10 +150,13 @@ func untagged(a addr.Address) (base addr.Address, ok bool) {
 	return addr.Address{Local: local, Domain: a.Domain}, ok && local != ""
 }
 
-// Login is for package signin: who a login means. It is a full address, or
-// the local part alone where the server has only one domain. One that is no
-// address at all is nobody's, like an unknown one.
-func (d *Directory) Login(ctx context.Context, login string) (addr.Address, *record.Person, error) {
+// desk is what package signin asks and tells.
+type desk struct{ *Directory }
+
+// Login returns who a login means. It is a full address, or the local part
+// alone where the server has only one domain. One that is no address at all
+// is nobody's, like an unknown one.
+func (d desk) Login(ctx context.Context, login string) (addr.Address, *record.Person, error) {
 	all, err := d.ours(ctx)
 	if err != nil {
 		return addr.Address{}, nil, err

@@ -45,9 +45,9 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 	}
 	who := &record.Person{
 		Account: Account{Address: a, Role: role, Quota: Configured, SendLimit: Configured, Created: d.o.Clock.Now()},
-		Salt:    d.desk.Salt(a), Iterations: secret.ScramIterations,
+		Salt:    d.signin.Salt(a), Iterations: secret.ScramIterations,
 	}
-	fresh, err := d.desk.NewPassword(ctx, p, who.Salt, who.Iterations)
+	fresh, err := d.signin.NewPassword(ctx, p, who.Salt, who.Iterations)
 	if err != nil {
 		return Account{}, err
 	}
@@ -59,7 +59,7 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 		if err != nil {
 			return nil, err
 		}
-		_, err = d.desk.Keep(tx, id, fresh, who.Created)
+		_, err = d.signin.Keep(tx, id, fresh, who.Created)
 		return []int64{id}, err
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 	if err != nil {
 		return err
 	}
-	fresh, err := d.desk.NewPassword(ctx, pw, before.Salt, before.Iterations)
+	fresh, err := d.signin.NewPassword(ctx, pw, before.Salt, before.Iterations)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 		if err := record.DeletePassword(tx, now.ID); err != nil {
 			return err
 		}
-		_, err := d.desk.Keep(tx, now.ID, fresh, d.o.Clock.Now())
+		_, err := d.signin.Keep(tx, now.ID, fresh, d.o.Clock.Now())
 		return err
 	})
 }
@@ -231,7 +231,7 @@ func (d *Directory) AddDevice(ctx context.Context, a addr.Address, name string) 
 	if err != nil {
 		return Device{}, "", err
 	}
-	fresh, p, err := d.desk.NewDevice(name, before.Salt, before.Iterations)
+	fresh, p, err := d.signin.NewDevice(name, before.Salt, before.Iterations)
 	if err != nil {
 		return Device{}, "", err
 	}
@@ -246,7 +246,7 @@ func (d *Directory) AddDevice(ctx context.Context, a addr.Address, name string) 
 		case len(devices) >= maxDevices:
 			return fmt.Errorf("%s has %d device passwords, which is the most; remove one first", a.Unicode(), maxDevices)
 		}
-		dev.ID, err = d.desk.Keep(tx, now.ID, fresh, dev.Created)
+		dev.ID, err = d.signin.Keep(tx, now.ID, fresh, dev.Created)
 		return err
 	})
 	if err != nil {

@@ -48,12 +48,12 @@ func (s Site) Records(domain addr.Domain) []Record {
 		Record{host, "TXT", `"v=spf1 a -all"`,
 			"Bounces, which have no sender, come from this server alone (SPF)."})
 	for _, door := range []struct {
-		name string
-		port int
-	}{{"_submissions", s.Submissions}, {"_submission", s.Submission}} {
+		name, how string
+		port      int
+	}{{"_submissions", "TLS", s.Submissions}, {"_submission", "STARTTLS", s.Submission}} {
 		if door.port != 0 {
 			list = append(list, Record{door.name + "._tcp." + string(domain), "SRV",
-				fmt.Sprintf("0 1 %d %s.", door.port, host), "Mail clients find the door for sending by themselves."})
+				fmt.Sprintf("0 1 %d %s.", door.port, host), "Mail clients find the door for sending by themselves (" + door.how + ")."})
 		}
 	}
 	if domain == s.Hostname {
@@ -86,7 +86,7 @@ func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
 	answer, err := r.Lookup(ctx, want.Name, dns.StringToType[want.Type])
 	switch {
 	case errors.Is(err, resolve.ErrNotFound):
-		return failure(check, capital(what)+" is missing. "+want.Why, fix)
+		return missing(want, check, what, fix)
 	case err != nil:
 		return warning(check, "Nobody could say what "+what+" is: "+err.Error()+".", "Try again later; if it stays so, look at the name servers of the domain.")
 	}
@@ -95,7 +95,7 @@ func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
 	case slices.Contains(found, normal(want.Value)) && (len(found) == 1 || want.Type != "TXT"):
 		return ok(check, capital(what)+" is right.")
 	case len(found) == 0:
-		return failure(check, capital(what)+" is missing. "+want.Why, fix)
+		return missing(want, check, what, fix)
 	case want.Type == "TXT" && len(found) > 1:
 		// RFC 7208, section 4.5: two of them are a permanent error.
 		return failure(check, fmt.Sprintf("%s has %d SPF records, which makes all of them void.", want.Name, len(found)), "Keep only one: "+want.Line())
@@ -103,6 +103,16 @@ func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
 		return warning(check, fmt.Sprintf("%s is %s.", capital(what), strings.Join(found, ", ")), "Unless you know better, publish: "+want.Line())
 	}
 	return failure(check, fmt.Sprintf("%s is %s, not %s. %s", capital(what), strings.Join(found, ", "), want.Value, want.Why), fix)
+}
+
+// missing is the finding about a record that is not there. Without SRV
+// people type a name; without the others mail is lost or distrusted.
+func missing(want Record, check, what, fix string) Finding {
+	level := Failure
+	if want.Type == "SRV" {
+		level = Warning
+	}
+	return Finding{check, level, capital(what) + " is missing. " + want.Why, fix}
 }
 
 // values returns the data of the records that compete with want: of TXT only

@@ -33,8 +33,10 @@ type Self struct {
 	DataDir     string
 	Doors       []Door
 	Certificate *x509.Certificate
-	SelfSigned  bool // nobody else vouches for the certificate
-	Running     bool // a server holds the data directory
+	SelfSigned  bool     // nobody else vouches for the certificate
+	KeyWarnings []string // sentences about files with secrets
+	Running     bool     // a server holds the data directory
+	Smarthost   string   // that takes all mail to other servers; empty: none
 
 	Resolver resolve.Resolver
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
@@ -127,6 +129,9 @@ func (s *Self) certificate(context.Context) []Finding {
 	}
 	if s.SelfSigned {
 		list = append(list, warning(check, "The certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users.", "Set certificate and key in [tls] to one that a public authority issued."))
+	}
+	for _, w := range s.KeyWarnings {
+		list = append(list, warning(check, w+".", "Mend the file's mode or its content."))
 	}
 	if len(list) == 0 {
 		list = append(list, ok(check, fmt.Sprintf("The certificate is for %s and good until %s.", s.Site.Hostname, c.NotAfter.UTC().Format(time.DateOnly))))
@@ -233,6 +238,9 @@ var wellKnown = []string{"gmail.com", "outlook.com"}
 // outbound tries to reach port 25 of the world, which many providers block.
 func (s *Self) outbound(ctx context.Context) []Finding {
 	const check = "outbound"
+	if s.Smarthost != "" {
+		return []Finding{ok(check, "All mail to other servers goes through "+s.Smarthost+".")}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTime)
 	defer cancel()
 	var last error

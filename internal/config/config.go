@@ -23,7 +23,8 @@ type Config struct {
 	Limits Limits  `toml:"limits"`
 	Route  []Route `toml:"route"`
 
-	file  string // where it was read from
+	file  string // where it was read from, as it was named
+	dir   string // of the file, absolute
 	lines lines
 }
 

@@ -55,6 +55,10 @@ func Read(path string) (*Config, error) {
 func Parse(path string, text []byte) (*Config, error) {
 	c := Default()
 	c.file = path
+	// Where the file is must not depend on where the process goes.
+	if abs, err := filepath.Abs(path); err == nil {
+		c.dir = filepath.Dir(abs)
+	}
 	dec := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
 	if err := dec.Decode(c); err != nil {
 		return nil, decodeError(path, err)
@@ -97,7 +101,7 @@ func (c *Config) Path(p string) string {
 	if p == "" || filepath.IsAbs(p) {
 		return p
 	}
-	return filepath.Join(filepath.Dir(c.file), p)
+	return filepath.Join(c.dir, p)
 }
 
 // DataDir returns the directory of everything that is stored.

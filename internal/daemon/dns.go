@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 
 	"gatepost/internal/addr"
@@ -16,7 +14,6 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
-	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 )
 
@@ -48,8 +45,8 @@ func addrPorts(list []string) ([]netip.AddrPort, error) {
 	return out, nil
 }
 
-// ownAddrs returns the addresses of this machine's interfaces.
-func ownAddrs() []netip.Addr {
+// machineAddrs returns the addresses of this machine's interfaces.
+func machineAddrs() []netip.Addr {
 	list, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil // it only widens what is taken for somebody else
@@ -65,6 +62,24 @@ func ownAddrs() []netip.Addr {
 	return out
 }
 
+// ownAddrs returns where an MX record would lead to ourselves: the addresses
+// on which we take mail on the port of SMTP.
+func ownAddrs(cfg *config.Config) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range cfg.Listen.MX {
+		host, p, err := net.SplitHostPort(a)
+		if err != nil || p != strconv.Itoa(smtpPort) {
+			continue
+		}
+		if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+			out = append(out, ip.Unmap())
+		} else {
+			out = append(out, machineAddrs()...)
+		}
+	}
+	return out
+}
+
 // site returns what the DNS records of our domains depend on.
 func site(cfg *config.Config) audit.Site {
 	s := audit.Site{
@@ -72,7 +87,7 @@ func site(cfg *config.Config) audit.Site {
 		Submission:  port(cfg.Listen.Submission),
 		Submissions: port(cfg.Listen.Submissions),
 	}
-	for _, ip := range ownAddrs() {
+	for _, ip := range machineAddrs() {
 		if ip.IsGlobalUnicast() && !ip.IsPrivate() && (ip.Is4() || cfg.Remote.IPv6) {
 			s.Addrs = append(s.Addrs, ip)
 		}
@@ -118,20 +133,21 @@ func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
 	}
 	self := &audit.Self{
 		Site: site(cfg), DataDir: cfg.DataDir(), Running: op.Running(),
-		SelfSigned: cfg.TLS.Certificate == "",
-		Resolver:   resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
+		Resolver: resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
 	}
 	for _, d := range smtpDoors {
 		for _, a := range d.addresses(&cfg.Listen) {
 			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
 		}
 	}
-	if k, err := keys.Open(filepath.Join(cfg.DataDir(), "keys"), keys.Options{
-		Clock: clock.System, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Certificate: cfg.Path(cfg.TLS.Certificate), Key: cfg.Path(cfg.TLS.Key),
-		SelfSigned: cfg.TLS.Certificate == "", Names: []string{cfg.Hostname},
-	}); err == nil {
-		self.Certificate = k.Certificate()
+	for _, r := range cfg.Route {
+		if r.Domain == "*" {
+			self.Smarthost = r.Via
+		}
+	}
+	if k, err := openKeys(cfg, clock.System, slog.New(slog.DiscardHandler)); err == nil {
+		self.Certificate, self.KeyWarnings = k.Certificate(), k.Warnings()
+		self.SelfSigned = cfg.TLS.Certificate == ""
 	}
 	err = op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
 		d, err := control.DomainOf(it)

@@ -50,6 +50,7 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	})
 	for _, d := range smtpDoors {
 		o := smtpd.Options{
+			Name:     d.key,
 			Hostname: cfg.Hostname, Door: d.door, Policy: policy, Spool: doorSpool{s.parts.spool},
 			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door),
 			Limits: sessionLimits(cfg.Limits),

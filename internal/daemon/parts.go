@@ -90,13 +90,17 @@ func (p *parts) close() error {
 }
 
 func (p *parts) openKeys(context.Context) (err error) {
-	p.keys, err = keys.Open(filepath.Join(p.cfg.DataDir(), "keys"), keys.Options{
-		Clock: p.clock, Random: rand.Reader, Log: p.log,
-		Certificate: p.cfg.Path(p.cfg.TLS.Certificate), Key: p.cfg.Path(p.cfg.TLS.Key),
-		SelfSigned: p.cfg.TLS.Certificate == "",
-		Names:      []string{p.cfg.Hostname},
-	})
+	p.keys, err = openKeys(p.cfg, p.clock, p.log)
 	return err
+}
+
+func openKeys(cfg *config.Config, c clock.Clock, log *slog.Logger) (*keys.Keys, error) {
+	return keys.Open(filepath.Join(cfg.DataDir(), "keys"), keys.Options{
+		Clock: c, Random: rand.Reader, Log: log,
+		Certificate: cfg.Path(cfg.TLS.Certificate), Key: cfg.Path(cfg.TLS.Key),
+		SelfSigned: cfg.TLS.Certificate == "",
+		Names:      []string{cfg.Hostname},
+	})
 }
 
 func (p *parts) openStore(ctx context.Context) (err error) {
@@ -201,7 +205,7 @@ func newSender(cfg *config.Config, p *parts) (*remote.Sender, error) {
 		Dial: dial, Pick: mathrand.IntN,
 		Routes: routes, Policy: remote.OpportunisticTLS, Roots: roots, Port: smtpPort,
 		Private: cfg.Remote.Private, Sources: cfg.Remote.Sources, IPv6: cfg.Remote.IPv6,
-		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(),
+		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(cfg),
 		ConnectTimeout: connectTime, FindTimeout: findTime,
 		IdleTime: time.Duration(l.IdleTime), IdlePerDestination: l.RouteConnections, IdleTotal: l.IdleConnections,
 	})

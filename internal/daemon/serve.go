@@ -154,6 +154,12 @@ func (s *Server) openDoors(ctx context.Context) error {
 		return err
 	}
 	s.adopt(g)
+	for _, w := range s.parts.keys.Warnings() {
+		s.log.Warn(w)
+	}
+	if s.cfg.TLS.ACME != "" {
+		s.log.Warn("acme is not built yet; the certificate is self-signed")
+	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {
 		return err

@@ -383,6 +383,9 @@ func TestServerTLS(t *testing.T) {
 	if _, err := handshake(t, k.ServerTLS(), client(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11 })); err == nil {
 		t.Error("TLS 1.1 was accepted")
 	}
+	if v := k.ServerTLS().MinVersion; v != tls.VersionTLS12 { // not only for want of a suite
+		t.Errorf("minimum %x", v)
+	}
 	weak := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
 	_, err = handshake(t, k.ServerTLS(), client(func(c *tls.Config) { c.MaxVersion, c.CipherSuites = tls.VersionTLS12, weak }))
 	if err == nil {

@@ -21,7 +21,7 @@ const (
 func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 	at := never
 	if m.jobs != nil && !m.held {
-		at = max(m.born+q.o.Lifetime, q.watched())
+		at = m.born + q.o.Lifetime
 		if !m.delayed {
 			at = min(at, m.born+q.o.DelayNotice)
 		}
@@ -37,15 +37,12 @@ func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 	q.set(m, at)
 }
 
-// watched is when age begins to count after a start.
-func (q *Queue) watched() time.Duration { return min(regain, q.o.Lifetime) }
-
 // old reports whether a message has had its time, by our own watch and by
 // the wall clock: either alone may be wrong.
 func (q *Queue) old(m *queued) bool {
 	now := q.now()
 	wall := q.o.Clock.Now().Round(0).Sub(m.env.Received.Round(0))
-	return now-m.born >= q.o.Lifetime && wall >= q.o.Lifetime && now >= q.watched()
+	return now-m.born >= q.o.Lifetime && wall >= q.o.Lifetime && now >= min(regain, q.o.Lifetime)
 }
 
 // ring has the age of a message looked at.

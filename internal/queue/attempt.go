@@ -10,8 +10,8 @@ import (
 	"gatepost/internal/envelope"
 )
 
-// again is when a recipient is attempted again whose failure or whose bounce
-// could not be written down.
+// again is when a recipient is attempted again whose failure could not be
+// written down with its bounce.
 const again = 5 * time.Minute
 
 // attempt makes one try to deliver a job. reached is false when the fault
@@ -29,6 +29,9 @@ func (q *Queue) attempt(p *pool, j *job) (outcomes []envelope.Outcome, reached b
 	outcomes = p.to.Deliver(q.ctx, &envelope.Attempt{
 		Envelope: e, Body: body, Recipients: j.recipients, Destination: j.line.name.name,
 	})
+	for len(outcomes) < len(j.recipients) { // a deliverer that says too little loses nobody
+		outcomes = append(outcomes, envelope.Outcome{Status: envelope.Deferred})
+	}
 	return outcomes, true
 }
 
@@ -127,19 +130,14 @@ func (q *Queue) dueAgain(j *job, own bool) time.Duration {
 	case j.line.held():
 		return j.line.hold.at
 	}
-	// The destination failed here and answered elsewhere in the meantime.
-	// To come back at once could turn the two into a loop.
-	return q.now() + q.interval(backoff, 0)
+	return q.now() + again
 }
 
 // sort decides what becomes of each recipient.
 func (q *Queue) sort(j *job, outcomes []envelope.Outcome, f facts) *verdict {
 	v := &verdict{due: f.due}
 	for k, i := range j.recipients {
-		o := envelope.Outcome{Status: envelope.Deferred} // for a deliverer that says too little
-		if k < len(outcomes) {
-			o = outcomes[k]
-		}
+		o := outcomes[k]
 		c := envelope.Change{ID: j.of.env.ID, Recipient: i, Status: o.Status, Attempts: f.attempts}
 		switch {
 		case o.Status == envelope.Delivered || o.Status == envelope.Relayed:
@@ -226,7 +224,7 @@ func (q *Queue) record(j *job, v *verdict) {
 		for _, t := range v.failed {
 			v.left = append(v.left, t.change.Recipient)
 		}
-		v.due, v.failed = q.now()+again, nil
+		v.failed = nil
 	}
 	if err := q.tell(j, v.done); err != nil {
 		// To deliver again for the sake of the report would be worse.

@@ -405,4 +405,3 @@ var (
 	relayed   = envelope.Outcome{Status: envelope.Relayed, Host: "mx.a.example", Err: envelope.Refuse(250, "", "ok")}
 	delivered = envelope.Outcome{Status: envelope.Delivered, Host: "mx.a.example"}
 )
-

@@ -34,9 +34,9 @@ type line struct {
 	window  int  // how many there may be
 	cold    bool // not known to be quick
 
-	hold     alarm // while the destination is left alone
-	failures int   // of the destination, in a row
-	last     envelope.Outcome
+	hold     alarm            // while the destination is left alone
+	failures int              // of the destination, in a row
+	last     envelope.Outcome // the latest failure
 
 	turn       int // 1 + the ring in which it stands; 0 for none
 	prev, succ *line
@@ -116,7 +116,7 @@ func (l *line) remove(j *job) {
 // alive takes note that the destination answered.
 func (q *Queue) alive(l *line, took time.Duration) {
 	if l.failures > 0 {
-		l.failures, l.last = 0, envelope.Outcome{}
+		l.failures = 0
 		q.clear(l)
 	}
 	if l.pool == &q.local {

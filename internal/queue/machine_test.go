@@ -138,10 +138,17 @@ func (m *machine) check(t *rapid.T) {
 			}
 		}
 	}
+	idle := 0
 	for _, l := range q.lines {
+		if l.jobs == 0 {
+			idle++
+		}
 		if l.running != running[l] || l.asks() != l.turn {
 			t.Fatalf("line %v: %d running, %d busy; asks %d, stands in %d", l.name, l.running, running[l], l.asks(), l.turn)
 		}
+	}
+	if idle != q.idle {
+		t.Fatalf("%d lines are idle, counted %d", idle, q.idle)
 	}
 	for i, s := range q.alarms {
 		if int(s.alarm().pos) != i+1 || i > 0 && s.alarm().at < q.alarms[(i-1)/2].alarm().at {

@@ -211,6 +211,25 @@ func TestDrop(t *testing.T) {
 	})
 }
 
+// To drop one recipient leaves the wait of a kept one as it is.
+func TestDropBesideKept(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("a.example", refused, 0)
+		e := mail("bob@a.example", "carl@a.example")
+		e.Origin = envelope.Remote
+		id := w.send(e)
+		w.pass(time.Second)
+		if err := w.q.Drop(id, addr.MustParse("carl@a.example")); err != nil {
+			t.Fatal(err)
+		}
+		w.want(id, envelope.Kept, envelope.Dropped)
+		w.pass(w.o.KeptFor - time.Hour)
+		w.want(id, envelope.Kept, envelope.Dropped)
+		w.pass(2 * time.Hour)
+		w.want(id, envelope.Dropped, envelope.Dropped)
+	})
+}
+
 // Who is dropped during an attempt is dropped unless it succeeds.
 func TestDropDuringAttempt(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -198,6 +198,9 @@ func TestFlappingDestinationIsNotHammered(t *testing.T) {
 		if n != 1 {
 			t.Errorf("%d attempts at the one that fails in 20 s", n)
 		}
+		if n := w.q.Depth(); n != 1 {
+			t.Errorf("%d messages wait, although the destination answers", n)
+		}
 	})
 }
 
@@ -498,6 +501,102 @@ func TestDamagedBody(t *testing.T) {
 		w.want(id, envelope.Failed)
 		if n := len(w.spool.own(byReport)); n != 2 { // the delay and the failure
 			t.Errorf("%d reports", n)
+		}
+	})
+}
+
+// Damage says nothing about the destination either way.
+func TestDamagedBodyIsNoSignOfLife(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("a.example", noAnswer, 0)
+		id := w.send(mail("bob@a.example"))
+		w.pass(10 * time.Minute)
+		w.spool.mu.Lock()
+		w.spool.damaged[id] = true
+		w.spool.mu.Unlock()
+		w.pass(time.Hour)
+		w.q.mu.Lock()
+		defer w.q.mu.Unlock()
+		if l := w.q.line(lineName{"a.example", false}); l.failures < 3 || l.window != 1 {
+			t.Errorf("%d failures, window %d", l.failures, l.window)
+		}
+	})
+}
+
+// A message is old only if the wall clock and our own watch both say so.
+func TestOld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		q := New(w.o)
+		time.Sleep(6 * 24 * time.Hour)
+		for _, tt := range []struct {
+			watch, wall time.Duration // ages
+			want        bool
+		}{
+			{6, 6, true}, {6, 4, false}, {4, 6, false}, {4, 10_000, false}, {5, 5, true},
+		} {
+			e := mail("bob@a.example")
+			e.Received = time.Now().Add(-tt.wall * 24 * time.Hour)
+			if got := q.old(&queued{env: e, born: q.now() - tt.watch*24*time.Hour}); got != tt.want {
+				t.Errorf("%d days by our watch, %d by the wall clock: %v", tt.watch, tt.wall, got)
+			}
+		}
+	})
+}
+
+// The spool promises to offer a message once. If it did not, nobody should
+// get it twice.
+func TestOfferedTwice(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("a.example", delivered, time.Second)
+		e := mail("bob@a.example")
+		w.send(e)
+		w.q.Offer(e)
+		w.pass(time.Minute)
+		if n := w.remote.count(); n != 1 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+}
+
+// However many destinations hang, one that is known to answer gets a slot.
+func TestHangingDestinationsLeaveSlots(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.send(mail("bob@quick.example"))
+		w.pass(time.Second)
+		for i := range 2 * w.o.RemoteWorkers {
+			d := fmt.Sprintf("hangs%d.example", i)
+			w.remote.set(d, noAnswer, time.Hour)
+			w.send(mail("bob@" + d))
+		}
+		w.pass(time.Second)
+		if n := w.remote.all; n != w.o.RemoteWorkers*3/4 {
+			t.Errorf("%d slots are taken by the hanging ones", n)
+		}
+		id := w.send(mail("bob@quick.example"))
+		w.pass(0)
+		w.want(id, envelope.Delivered)
+		w.pass(24 * time.Hour)
+	})
+}
+
+// What is known of destinations without mail is bounded.
+func TestEmptyLinesAreForgotten(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("waits.example", greylist, 0)
+		w.send(mail("bob@waits.example"))
+		for i := range 2*maxIdle + 100 {
+			w.send(mail(fmt.Sprintf("bob@d%d.example", i)))
+		}
+		w.pass(time.Second)
+		w.q.mu.Lock()
+		defer w.q.mu.Unlock()
+		if n := len(w.q.lines); n > maxIdle+1 || n != w.q.idle+1 {
+			t.Errorf("%d lines, %d of them idle", n, w.q.idle)
+		}
+		if w.q.lines[lineName{"waits.example", false}] == nil {
+			t.Error("a line was forgotten whose job waits")
 		}
 	})
 }

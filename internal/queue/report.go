@@ -3,7 +3,6 @@ package queue
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 
 	"gatepost/internal/addr"
@@ -90,17 +89,16 @@ func (q *Queue) report(e *envelope.Envelope, list []told) error {
 	return nil
 }
 
-// send submits one report. If the original cannot be read, the report goes
-// without it: a damaged body is no reason to be silent.
+// send submits one report. Should that fail, it is tried without the body:
+// one that cannot be read is no reason to be silent.
 func (q *Queue) send(e *envelope.Envelope, recipients []dsn.Recipient, changes []envelope.Change) error {
 	body, err := q.o.Spool.Body(e.ID)
 	if err == nil {
 		defer body.Close() // it was only read
 		err = q.sendWith(e, recipients, changes, io.MultiReader(bytes.NewReader(e.Header), body.Reader()))
 	}
-	var public *envelope.Error // the spool's: it has no room
-	if err == nil || errors.As(err, &public) {
-		return err
+	if err == nil {
+		return nil
 	}
 	q.o.Log.Error("a report goes out without the message", "id", e.ID, "err", err)
 	return q.sendWith(e, recipients, changes, bytes.NewReader(e.Header))

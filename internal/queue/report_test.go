@@ -189,12 +189,15 @@ func TestFailureAndBounceAreOne(t *testing.T) {
 		w.spool.mu.Lock()
 		w.spool.full = true
 		w.spool.mu.Unlock()
-		w.pass(time.Minute)
+		w.pass(again - time.Minute)
 		w.want(id, envelope.Pending)
+		if n := w.remote.count(); n != 1 {
+			t.Errorf("%d attempts while our disk is full", n)
+		}
 		w.spool.mu.Lock()
 		w.spool.full = false
 		w.spool.mu.Unlock()
-		w.pass(again + time.Minute)
+		w.pass(2 * time.Minute)
 		w.want(id, envelope.Failed)
 		if n := len(w.spool.own(byReport)); n != 1 {
 			t.Errorf("%d bounces", n)

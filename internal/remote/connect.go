@@ -24,7 +24,7 @@ const quickConnect = 4 * time.Second
 type search struct {
 	*Sender
 	target *target
-	end    time.Time // no address is tried after it
+	end    time.Time // no further address is tried after it
 	tries  int
 	failed error     // what the target is left with
 	poor   []address // that failed a short time ago, and come last
@@ -103,11 +103,12 @@ func (f *search) key(to netip.AddrPort, need Need) key {
 	return k
 }
 
-// dial tries addresses in turn until a host is ready. With choosy, those
-// that failed a short time ago are left for the end.
+// dial tries addresses in turn until a host is ready, one even if looking
+// them up took all the time. With choosy, those that failed a short time ago
+// are left for the end.
 func (f *search) dial(ctx context.Context, list []address, choosy bool) *connection {
 	for i, a := range list {
-		if ctx.Err() != nil || f.tries == maxTries || f.late() {
+		if ctx.Err() != nil || f.tries == maxTries || f.tries > 0 && f.late() {
 			return nil
 		}
 		if choosy && f.avoid.has(a.to, f.o.Clock.Now()) {

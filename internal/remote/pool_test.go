@@ -396,12 +396,15 @@ m.example. A 192.0.2.15
 	})
 }
 
-// sleepy is a resolver that takes its time, and knows nothing but MX.
-type sleepy struct{ *resolve.Fake }
+// sleepy is a resolver that takes its time, and may know nothing but MX.
+type sleepy struct {
+	*resolve.Fake
+	knows bool
+}
 
 func (r sleepy) Lookup(ctx context.Context, name string, qtype uint16) (resolve.Answer, error) {
 	time.Sleep(20 * time.Second)
-	if qtype != dns.TypeMX {
+	if qtype != dns.TypeMX && !r.knows {
 		return resolve.Answer{}, &resolve.Error{Name: name, Type: qtype, Kind: resolve.ErrTemporary}
 	}
 	return r.Fake.Lookup(ctx, name, qtype)
@@ -417,7 +420,7 @@ func TestSlowDNS(t *testing.T) {
 			for i := range 10 {
 				w.dns.Add(fmt.Sprintf("d.example. MX %d h%d.example.", 10+i*step, i))
 			}
-			s := w.sender(func(o *Options) { o.Resolver = sleepy{w.dns} })
+			s := w.sender(func(o *Options) { o.Resolver = sleepy{w.dns, false} })
 			start := time.Now()
 			got := show(s.Deliver(t.Context(), attempt("d.example", body, "x@d.example"))[0])
 			if took := time.Since(start); took != 100*time.Second || !strings.HasPrefix(got, "deferred all: 451 4.4.3") {
@@ -425,6 +428,23 @@ func TestSlowDNS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSlowButSure: one address is tried even if finding it took all the time,
+// also one that failed a short time ago.
+func TestSlowButSure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "d.example. MX 10 a.example.\na.example. A 192.0.2.1")
+		s := w.sender(func(o *Options) { o.Resolver, o.IPv6, o.FindTimeout = sleepy{w.dns, true}, false, 30*time.Second })
+		for range 2 {
+			w.dialled = nil
+			got := show(s.Deliver(t.Context(), attempt("d.example", body, "x@d.example"))[0])
+			if d := strings.Join(w.dialled, " "); d != "192.0.2.1:25" || !strings.HasPrefix(got, "deferred all by a.example: 451 4.4.1") {
+				t.Errorf("%s after %s", got, d)
+			}
+		}
+	})
 }
 
 // TestInterrupted: the end of the context interrupts a dialogue, too.

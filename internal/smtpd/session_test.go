@@ -53,14 +53,14 @@ func TestSequence(t *testing.T) {
 		steps    [][2]string
 	}{
 		"before EHLO": {envelope.MX, false, [][2]string{{"MAIL FROM:<a@b>", "503 5.5.1"}, {"RCPT TO:<a@b>", "503 5.5.1"}, {"DATA", "503 5.5.1"},
-			{"STARTTLS", "503 5.5.1"}, {"NOOP", "250 2.0.0"}, {"RSET", "250 2.0.0"}, {"VRFY x", "252 2.0.0"}, {"EXPN x", "502 5.5.1"}, {"HELP", "214 2.0.0"}, {"QUIT", "221 2.0.0"}}},
+			{"NOOP", "250 2.0.0"}, {"RSET", "250 2.0.0"}, {"VRFY x", "252 2.0.0"}, {"EXPN x", "502 5.5.1"}, {"HELP", "214 2.0.0"}, {"QUIT", "221 2.0.0"}}},
 		"transaction": {envelope.MX, false, [][2]string{{"EHLO x", "250"}, {"RCPT TO:<a@b>", "503 5.5.1"}, {"DATA", "503 5.5.1"},
 			{"MAIL FROM:<a@b>", "250 2.1.0"}, {"MAIL FROM:<a@b>", "503 5.5.1"}, {"DATA", "503 5.5.1"}, {"RCPT TO:<nobody@b>", "550 5.1.1"}, {"DATA", "503 5.5.1"},
 			{"RCPT TO:<a@b>", "250 2.1.5"}, {"DATA x", "501 5.5.4"}, {"DATA", "354"}, {message, "250 2.0.0"}, {"DATA", "503 5.5.1"}, {"RCPT TO:<a@b>", "503 5.5.1"},
 			{"MAIL FROM:<>", "250 2.1.0"}, {"RSET", "250 2.0.0"}, {"RCPT TO:<a@b>", "503 5.5.1"},
 			{"MAIL FROM:<>", "250 2.1.0"}, {"EHLO y", "250"}, {"RCPT TO:<a@b>", "503 5.5.1"},
 			{"MAIL FROM:<>", "250 2.1.0"}, {"EHLO", "501 5.5.4"}, {"RCPT TO:<a@b>", "250 2.1.5"}, {"QUIT now", "501 5.5.4"}, {"QUIT", "221 2.0.0"}}},
-		"HELO has no extensions": {envelope.MX, false, [][2]string{{"HELO x", "250"}, {"MAIL FROM:<a@b> SIZE=1", "555 5.5.4"}, {"STARTTLS", "503 5.5.1"},
+		"HELO has no extensions": {envelope.MX, false, [][2]string{{"HELO x", "250"}, {"MAIL FROM:<a@b> SIZE=1", "555 5.5.4"},
 			{"MAIL FROM:<a@b>", "250 2.1.0"}, {"RCPT TO:<a@b> NOTIFY=NEVER", "555 5.5.4"}}},
 		"nobody signs in on the MX": {envelope.MX, false, [][2]string{{"EHLO x", "250"}, {"AUTH PLAIN", "503"}, {"AUTH PLAIN AGEAYg==", "503"}}},
 		"not even in TLS":           {envelope.MX, true, [][2]string{{"EHLO x", "250"}, {"AUTH PLAIN", "503"}, {"STARTTLS", "503 5.5.1"}, {"MAIL FROM:<a@b> AUTH=<>", "555 5.5.4"}}},

@@ -36,9 +36,8 @@ func (s *session) startTLS(args string) *smtp.Reply {
 		return replyTLSTwice
 	case s.o.TLS == nil:
 		return replyNoTLS
-	case !s.peer.ESMTP:
-		return replySequence
 	}
+	// RFC 3207 asks for no EHLO before it, and gsasl says none.
 	s.reply(replyStartTLS)
 	// What came behind the command came before TLS: somebody on the way may
 	// have put it there, to be taken for the client's own words once the

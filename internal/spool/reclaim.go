@@ -280,14 +280,17 @@ func (s *Spool) free(g *segment.Segment) error {
 		s.unpinned.Wait()
 	}
 	s.mu.Unlock()
-	if err := s.pool.Retire(g); err != nil {
-		return err
-	}
+	lost, err := s.pool.Retire(g)
 	s.mu.Lock()
-	s.l.Release(g)
+	g.Stuck = lost
+	if err == nil {
+		s.l.Release(g)
+	}
 	s.mu.Unlock()
-	s.pool.Put(g)
-	return nil
+	if err == nil {
+		s.pool.Put(g)
+	}
+	return err
 }
 
 // trim removes free segments that exceed the bound of the disk: twice what is

@@ -318,6 +318,37 @@ func TestViewIsASnapshot(t *testing.T) {
 	}
 }
 
+// Rows that a closure forgot to close would hold its snapshot for whoever
+// gets the connection next.
+func TestForgottenRowsAreClosed(t *testing.T) {
+	t.Parallel()
+	db := testStore(t)
+	if err := errors.Join(db.Update(context.Background(), addDomain("a.example")), db.Update(context.Background(), addDomain("b.example"))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * cap(db.readers) {
+		err := db.View(context.Background(), func(tx *Tx) error {
+			rows, err := tx.Query(`SELECT name FROM domain`)
+			if err != nil || !rows.Next() {
+				t.Errorf("%v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		name := fmt.Sprintf("c%d.example", i)
+		if err := db.Update(context.Background(), addDomain(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range cap(db.readers) {
+		if n := strings.Count(domains(t, db), "example"); n != 2+2*cap(db.readers) {
+			t.Errorf("a view sees %d rows", n)
+		}
+	}
+}
+
 func TestViewCannotWrite(t *testing.T) {
 	t.Parallel()
 	db := testStore(t)

@@ -406,12 +406,11 @@ func TestDowngradeIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	conv := c.NewConversationAdvertisingChannelBinding()
-	first, err := conv.Step("")
-	if err != nil || !strings.HasPrefix(first, "y,") {
-		t.Fatalf("%q, %v", first, err)
-	}
-	if _, err := d.run(sasl.Scram, func([]byte) []byte { return []byte(first) }, d.elsewhere(), true); !isRefused(err) {
+	if _, err := d.run(sasl.Scram, func(c []byte) []byte { s, _ := conv.Step(string(c)); return []byte(s) }, d.elsewhere(), true); !isRefused(err) {
 		t.Errorf("y although PLUS was offered: %v", err)
+	}
+	if !strings.Contains(d.log.String(), "not bound to this connection") {
+		t.Errorf("log:\n%s", d.log.String())
 	}
 	// And over TLS 1.2, where it is not, it is no attack.
 	p := d.elsewhere()
@@ -572,6 +571,7 @@ func TestVerifiedIsRemembered(t *testing.T) {
 	p.Frozen = true
 	d.Forget([]int64{p.ID})
 	try("192.0.2.1", password, false, 1, "frozen")
+	try("192.0.2.1", password, false, 1, "frozen, again")
 	p.Frozen = false
 	d.Forget([]int64{p.ID})
 	try("192.0.2.1", password, true, 1, "nothing is remembered of a frozen one")
@@ -630,6 +630,40 @@ func TestGuessingIsSlowed(t *testing.T) {
 	}
 	if err := <-run("192.0.2.1", plain("", address, password), sasl.Plain); err != nil {
 		t.Errorf("the owner, once more: %v", err)
+	}
+}
+
+// The right password of a frozen account is slowed like a wrong one, and a
+// client that goes away while it waits is let go.
+func TestFrozenIsSlowedAlike(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.add(address, password).Frozen = true
+	for _, pw := range []string{password, "wrong password"} {
+		from := d.elsewhere()
+		for range 3 {
+			if _, err := d.run(sasl.Plain, plain("", address, pw), from, true); !isRefused(err) {
+				t.Fatal(err)
+			}
+		}
+		x, err := d.Start(sasl.Plain, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			_, _, err := x.Next(ctx, []byte("\x00"+address+"\x00"+pw))
+			done <- err
+		}()
+		for d.clock.Pending() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		var e *envelope.Error
+		if err := <-done; !errors.As(err, &e) || e.Code != 454 || d.clock.Pending() != 0 {
+			t.Errorf("%v, %d timers", err, d.clock.Pending())
+		}
 	}
 }
 

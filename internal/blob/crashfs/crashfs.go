@@ -123,6 +123,15 @@ func (f *FS) Stop() {
 	f.stopped = true
 }
 
+// Revive lets operations succeed again after Stop: the process died, but the
+// machine did not. What was not synced is still there to be read, and still
+// not durable.
+func (f *FS) Revive() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = false
+}
+
 // begin asks whether an operation may go on.
 func (f *FS) begin(kind Kind, name string) error {
 	if f.stopped {

@@ -193,16 +193,16 @@ func (p *Pool) rename(g *Segment, suffix string) error {
 }
 
 // Retire ends the life of a segment. When it returns nil no crash brings back
-// what was in it. After an error g.Stuck says that nobody knows under which
-// name it will be found: it is then lost until the next start.
-func (p *Pool) Retire(g *Segment) error {
+// what was in it. After an error lost says whether nobody knows under which
+// name the segment will be found: it must then not be touched before the next
+// start.
+func (p *Pool) Retire(g *Segment) (lost bool, err error) {
 	before, suffix := g.Path, suffixFree
 	if g.Damaged {
 		suffix = suffixDamaged
 	}
-	err := p.rename(g, suffix)
-	g.Stuck = err != nil && g.Path != before
-	return err
+	err = p.rename(g, suffix)
+	return err != nil && g.Path != before, err
 }
 
 // Put keeps a segment that is retired or was never used for another life, if

@@ -64,8 +64,9 @@ func (g *Segment) Fits(batch, index int) bool {
 }
 
 // Seal ends the segment with its index, which makes the next start fast.
-// Nothing depends on it: without one a segment is read batch by batch. The
-// index is dropped from memory either way.
+// Nothing depends on it, so it is not synced: without one, or with a torn
+// one, a segment is read batch by batch. The index is dropped from memory
+// either way.
 func (g *Segment) Seal() error {
 	index := g.index
 	g.index = nil
@@ -79,10 +80,8 @@ func (g *Segment) Seal() error {
 		Gen: g.Gen, Tag: g.Tag, Last: g.last, Before: g.before,
 		Offset: start, Length: len(index), Count: g.count, Sum: wire.Checksum(index),
 	}.Put(b[len(b)-wire.TrailerSize:])
-	if _, err := g.file.WriteAt(b, start); err != nil {
-		return err
-	}
-	return g.file.Sync()
+	_, err := g.file.WriteAt(b, start)
+	return err
 }
 
 // ReadBody fills b with the body of the record at off.
