@@ -5,6 +5,7 @@
 package test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
+	crowd()
 	if err := furnish(); err != nil {
 		fmt.Fprintln(os.Stderr, "test: cannot furnish the namespace:", err)
 		os.Exit(1)
@@ -33,6 +35,17 @@ func TestMain(m *testing.M) {
 		stop()
 	}
 	os.Exit(code)
+}
+
+// crowd lets more cases run at a time than there are processors, since they
+// mostly wait. Who says -parallel knows better.
+func crowd() {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		flag.Set("test.parallel", "16")
+	}
 }
 
 // enter runs this program again in a network and mount namespace of its own.

@@ -131,6 +131,12 @@ func (s *server) stop() {
 	s.cmd = nil
 }
 
+// account makes another account, with the same password.
+func (s *server) account(address string) {
+	s.t.Helper()
+	run(s.t, password+"\n", binary, "account", "add", address, "--password-stdin", "--config", s.config)
+}
+
 // gatepost runs a command on the server's installation.
 func (s *server) gatepost(args ...string) string {
 	s.t.Helper()

@@ -102,21 +102,18 @@ func writeNew(path, text string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// fill makes the first domain and account.
+// fill makes the first domain and account, or neither.
 func fill(ctx context.Context, cfg *config.Config, domain, account, password string) error {
 	op, err := Operate(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		verb string
-		args any
-	}{
-		{"domain.add", control.Name{Name: domain}},
-		{"account.add", control.AccountAdd{Address: account, Password: password, Role: "admin"}},
-	} {
-		if err = op.Do(ctx, step.verb, step.args, func(control.Item) error { return nil }); err != nil {
-			break
+	do := func(verb string, args any) error {
+		return op.Do(ctx, verb, args, func(control.Item) error { return nil })
+	}
+	if err = do("domain.add", control.Name{Name: domain}); err == nil {
+		if err = do("account.add", control.AccountAdd{Address: account, Password: password, Role: "admin"}); err != nil {
+			err = errors.Join(err, do("domain.remove", control.DomainRemove{Name: domain}))
 		}
 	}
 	return errors.Join(err, op.Close())

@@ -5,6 +5,7 @@ import (
 
 	"gatepost/internal/dsn"
 	"gatepost/internal/envelope"
+	"gatepost/internal/queue/settle"
 )
 
 const (
@@ -31,7 +32,7 @@ func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 		at = min(at, until)
 	}
 	if at == never {
-		q.clear(m)
+		q.alarms.Clear(m)
 		return
 	}
 	q.set(m, at)
@@ -144,9 +145,10 @@ func (q *Queue) expire(m *queued) (expired []*job) {
 // giveUp fails a withdrawn job with what is known of its destination.
 func (q *Queue) giveUp(j *job) {
 	q.mu.Lock()
-	last := j.line.last
+	last, f := j.line.last, q.facts(j)
 	q.mu.Unlock()
-	v := q.sort(j, same(len(j.recipients), last), facts{attempts: j.attempts, old: true})
+	f.Old = true
+	v := &verdict{Plan: settle.Decide(j.of.env, j.recipients, same(len(j.recipients), last), f)}
 	q.record(j, v)
 	q.mu.Lock()
 	defer q.mu.Unlock()

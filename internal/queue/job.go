@@ -4,12 +4,14 @@ import (
 	"time"
 
 	"gatepost/internal/envelope"
+	"gatepost/internal/queue/alarm"
+	"gatepost/internal/queue/slot"
 )
 
 // queued is a message that is not done.
 type queued struct {
 	env  *envelope.Envelope
-	age  alarm         // the next thing that its age brings
+	age  alarm.Alarm   // the next thing that its age brings
 	born time.Duration // when it was received, on the clock of Queue.now
 	jobs *job          // linked by sibling
 
@@ -31,7 +33,7 @@ const (
 
 // job is the recipients of a message that share a destination.
 type job struct {
-	due        alarm // when waiting
+	due        alarm.Alarm // set when waiting
 	of         *queued
 	line       *line
 	recipients []int // indexes in the envelope; replaced, never changed
@@ -41,8 +43,8 @@ type job struct {
 	attempts uint16
 	step     uint8 // own deferrals so far: how far the schedule has come
 	state    state
-	tried    bool // the first attempt is over, or cannot be made
-	cold     bool // it holds a slot of a cold line
+	tried    bool      // the first attempt is over, or cannot be made
+	slot     slot.Slot // when busy
 }
 
 // small holds the lists of one index, which most jobs have.
@@ -82,7 +84,7 @@ func (q *Queue) jobOf(m *queued, name lineName, due time.Duration) *job {
 	l := q.line(name)
 	if l.filling == nil {
 		j := &job{of: m, line: l, sibling: m.jobs, state: busy}
-		j.due.at = due
+		j.due.At = due
 		m.jobs, l.filling = j, j
 		m.untried++
 		if l.jobs++; l.jobs == 1 {
@@ -118,7 +120,7 @@ func (j *job) join(i int, attempts uint16, due time.Duration) {
 	}
 	j.attempts = max(j.attempts, attempts)
 	j.step = uint8(min(j.attempts, uint16(len(schedule))))
-	j.due.at = min(j.due.at, due)
+	j.due.At = min(j.due.At, due)
 	if j.line.name.local {
 		j.of.homing++
 	}
@@ -131,9 +133,9 @@ func (q *Queue) admit(j *job) {
 	switch {
 	case j.of.held:
 		j.state = parked
-	case j.due.at > q.now():
+	case j.due.At > q.now():
 		j.state = waiting
-		q.set(j, j.due.at)
+		q.set(j, j.due.At)
 	default:
 		j.state = ready
 		j.line.push(j)
@@ -143,8 +145,8 @@ func (q *Queue) admit(j *job) {
 // hurry makes a job ready wherever it stands; a busy one stays.
 func (q *Queue) hurry(j *job) {
 	if j.state == waiting || j.state == parked {
-		q.clear(j)
-		j.due.at = 0
+		q.alarms.Clear(j)
+		j.due.At = 0
 		q.admit(j)
 	}
 }
@@ -155,16 +157,16 @@ func (q *Queue) withdraw(j *job) {
 	case ready:
 		j.line.remove(j)
 	case waiting:
-		q.clear(j)
+		q.alarms.Clear(j)
 	}
 	j.state = busy
 }
 
 // finish puts a busy job where its verdict says.
 func (q *Queue) finish(j *job, v *verdict) {
-	q.undoom(j, v.left)
-	j.recipients, j.due.at = v.left, v.due
-	if len(v.left) == 0 {
+	q.undoom(j, v.Left)
+	j.recipients, j.due.At = v.Left, v.due
+	if len(v.Left) == 0 {
 		q.end(j)
 		return
 	}
@@ -212,8 +214,8 @@ func (q *Queue) unkeep(m *queued) {
 	}
 }
 
-func (j *job) alarm() *alarm    { return &j.due }
-func (m *queued) alarm() *alarm { return &m.age }
+func (j *job) Alarm() *alarm.Alarm    { return &j.due }
+func (m *queued) Alarm() *alarm.Alarm { return &m.age }
 
 // ring makes a job ready that was deferred.
 func (j *job) ring(q *Queue) { q.admit(j) }

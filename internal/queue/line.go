@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"gatepost/internal/envelope"
+	"gatepost/internal/queue/alarm"
+	"gatepost/internal/queue/slot"
 )
 
 // Bounds of lines.
@@ -22,40 +24,70 @@ type lineName struct {
 	local bool
 }
 
+// pool is the slots for attempts of one kind.
+type pool struct {
+	slot.Pool[*line]
+	to   Deliverer
+	each int // how many one line may hold
+}
+
+// newPool returns a pool for other servers, some of which are dead or slow.
+func newPool(to Deliverer, slots, each int) pool {
+	return pool{slot.Pool[*line]{Max: slots, Chill: max(1, slots*3/4), Spare: max(1, slots/2)}, to, each}
+}
+
+// newLocalPool returns a pool for lines that all end in the same store, which
+// takes the more at once the better: no line needs protection from another.
+func newLocalPool(to Deliverer, slots int) pool {
+	return pool{slot.Pool[*line]{Max: slots, Chill: slots, Spare: slots}, to, slots}
+}
+
+// take returns the job whose turn it is, with a slot.
+func (p *pool) take() *job {
+	l, s, ok := p.Take()
+	if !ok {
+		return nil
+	}
+	j := l.Of.pop()
+	j.state, j.slot = busy, s
+	return j
+}
+
 // line is the jobs of one destination.
 type line struct {
 	name       lineName
 	pool       *pool
+	slots      slot.Line[*line]
 	head, tail *job // ready ones, first come first served
 	filling    *job // of the message that is being offered
 	jobs       int  // in any state
 
-	running int  // attempts under way
-	window  int  // how many there may be
-	cold    bool // not known to be quick
-
-	hold     alarm            // while the destination is left alone
+	hold     alarm.Alarm      // set while the destination is left alone
 	failures int              // of the destination, in a row
 	last     envelope.Outcome // the latest failure
-
-	turn       int // 1 + the ring in which it stands; 0 for none
-	prev, succ *line
 }
 
-func (l *line) alarm() *alarm { return &l.hold }
+func (l *line) Alarm() *alarm.Alarm { return &l.hold }
 
 // ring ends a hold: one attempt will show.
-func (l *line) ring(*Queue) { l.pool.enlist(l) }
+func (l *line) ring(*Queue) { l.update() }
 
-func (l *line) held() bool { return l.hold.pos != 0 }
+func (l *line) held() bool { return l.hold.Set() }
+
+// update tells the pool what has changed.
+func (l *line) update() {
+	l.slots.Idle = l.head == nil || l.held()
+	l.pool.Update(&l.slots)
+}
 
 // line returns the line of a name.
 func (q *Queue) line(name lineName) *line {
 	l := q.lines[name]
 	if l == nil {
-		l = &line{name: name, pool: &q.remote, window: 1, cold: true}
+		l = &line{name: name, pool: &q.remote}
+		l.slots = slot.Line[*line]{Of: l, Window: 1, Cold: true, Idle: true}
 		if name.local {
-			l.pool, l.window, l.cold = &q.local, q.local.each, false
+			l.pool, l.slots.Window, l.slots.Cold = &q.local, q.local.each, false
 		}
 		q.lines[name] = l
 		q.idle++
@@ -71,7 +103,7 @@ func (q *Queue) sweep() {
 	q.idle = 0
 	for name, l := range q.lines {
 		if l.jobs == 0 {
-			q.clear(l)
+			q.alarms.Clear(l)
 			delete(q.lines, name)
 		}
 	}
@@ -86,13 +118,14 @@ func (l *line) push(j *job) {
 		l.tail.next = j
 	}
 	l.tail = j
-	l.pool.enlist(l)
+	l.update()
 }
 
 // pop takes the first job.
 func (l *line) pop() *job {
 	j := l.head
 	l.head, j.next = j.next, nil
+	l.update()
 	return j
 }
 
@@ -110,22 +143,22 @@ func (l *line) remove(j *job) {
 		before = *at
 	}
 	j.next = nil
-	l.pool.enlist(l)
+	l.update()
 }
 
 // alive takes note that the destination answered.
 func (q *Queue) alive(l *line, took time.Duration) {
 	if l.failures > 0 {
 		l.failures = 0
-		q.clear(l)
+		q.alarms.Clear(l)
 	}
 	if l.pool == &q.local {
-		l.window = l.pool.each
+		l.slots.Window = l.pool.each
 	} else {
-		l.window = min(l.window+1, l.pool.each)
-		l.cold = took > brisk
+		l.slots.Window = min(l.slots.Window+1, l.pool.each)
+		l.slots.Cold = took > brisk
 	}
-	l.pool.enlist(l)
+	l.update()
 }
 
 // dead takes note that it did not, and holds the line. Attempts that ran
@@ -138,8 +171,8 @@ func (q *Queue) dead(l *line, o envelope.Outcome) (untried []envelope.ID) {
 	}
 	q.set(l, q.now()+q.interval(backoff, l.failures))
 	l.failures++
-	l.window, l.cold = 1, l.pool == &q.remote
-	l.pool.enlist(l)
+	l.slots.Window, l.slots.Cold = 1, l.pool == &q.remote
+	l.update()
 	for j := l.head; j != nil; j = j.next {
 		if q.tried(j) {
 			untried = append(untried, j.of.env.ID)

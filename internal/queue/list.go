@@ -2,11 +2,13 @@ package queue
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
 	"gatepost/internal/message"
+	"gatepost/internal/queue/settle"
 )
 
 // Message is a message in the queue as operators see it. Its field names in
@@ -158,9 +160,9 @@ func (q *Queue) waits(m *queued) map[int]wait {
 // waitOf says in plain words what a job waits for.
 func (q *Queue) waitOf(j *job) (w wait) {
 	l := j.line
-	at := j.due.at
+	at := j.due.At
 	if l.held() {
-		at = max(at, l.hold.at)
+		at = max(at, l.hold.At)
 	}
 	switch {
 	case j.state == busy:
@@ -171,13 +173,25 @@ func (q *Queue) waitOf(j *job) (w wait) {
 		w.next = q.wall(at).UTC().Truncate(time.Second)
 		w.why = "it is tried again at " + moment(w.next)
 		if j.state == ready && l.last.Err != nil {
-			w.why = "nothing reaches " + l.name.name + " (" + reason(l.last) + "); " + w.why
+			w.why = "nothing reaches " + l.name.name + " (" + settle.Reason(l.last) + "); " + w.why
 		}
 	default:
 		w.why = "it waits for its turn"
 	}
 	return w
 }
+
+// sentence makes words of ours a sentence.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+
+// ended makes a reason end in a full stop. It may begin with a hostname, so
+// its case stays.
+func ended(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
 // moment writes a time as operators read it.
 func moment(t time.Time) string { return t.UTC().Format("15:04 UTC on 2 January") }

@@ -124,8 +124,8 @@ func (m *machine) check(t *rapid.T) {
 			if len(j.recipients) == 0 || j.of != msg {
 				t.Fatalf("job of %d recipients", len(j.recipients))
 			}
-			if (j.state == waiting) != (j.due.pos != 0) {
-				t.Fatalf("state %d with an alarm at place %d", j.state, j.due.pos)
+			if (j.state == waiting) != j.due.Set() {
+				t.Fatalf("state %d, alarm set: %v", j.state, j.due.Set())
 			}
 			if j.state == busy {
 				running[j.line]++
@@ -143,17 +143,12 @@ func (m *machine) check(t *rapid.T) {
 		if l.jobs == 0 {
 			idle++
 		}
-		if l.running != running[l] || l.asks() != l.turn {
-			t.Fatalf("line %v: %d running, %d busy; asks %d, stands in %d", l.name, l.running, running[l], l.asks(), l.turn)
+		if l.slots.Running() != running[l] || l.slots.Idle != (l.head == nil || l.held()) {
+			t.Fatalf("line %v: %d slots for %d busy jobs, idle %v", l.name, l.slots.Running(), running[l], l.slots.Idle)
 		}
 	}
 	if idle != q.idle {
 		t.Fatalf("%d lines are idle, counted %d", idle, q.idle)
-	}
-	for i, s := range q.alarms {
-		if int(s.alarm().pos) != i+1 || i > 0 && s.alarm().at < q.alarms[(i-1)/2].alarm().at {
-			t.Fatalf("the heap is out of order at %d", i)
-		}
 	}
 }
 

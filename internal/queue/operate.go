@@ -74,8 +74,8 @@ func (q *Queue) retry(list []*queued) {
 				changes = append(changes, j.dueNow()...)
 			}
 			q.hurry(j)
-			q.clear(j.line)
-			j.line.pool.enlist(j.line)
+			q.alarms.Clear(j.line)
+			j.line.update()
 		}
 	}
 	q.pump(&q.local)
@@ -252,9 +252,7 @@ func (q *Queue) dropWaiting(m *queued, list []int) (waiting []int, homing int) {
 			q.doom(m, out)
 		default:
 			waiting = append(waiting, out...)
-			if j.line.name.local {
-				homing += len(out)
-			}
+			homing += j.home(len(out))
 			if j.recipients = left; len(left) == 0 {
 				q.withdraw(j)
 				q.end(j)

@@ -321,33 +321,3 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%v %s", err, diff)
 	}
 }
-
-// What other servers say is shown cleaned and short.
-func TestReason(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		o    envelope.Outcome
-		want string
-	}{
-		{greylist, "mx.a.example answered 451 4.7.1 greylisted. The server asks everybody whom it does not know yet to come back a little later."},
-		{envelope.Outcome{Err: envelope.Refuse(451, "4.3.0", "disk")}, "451 4.3.0 disk"},
-		{envelope.Outcome{}, "no answer"},
-		{envelope.Outcome{Host: "h\r\nx", Err: envelope.Refuse(550, "", "a\nb\x1b[31m\u202e"+strings.Repeat("é", 500))},
-			"hx answered 550 a / b[31m" + strings.Repeat("é", 72) + ".... The recipient's server refuses the message."},
-	} {
-		if got := reason(tt.o); got != tt.want {
-			t.Errorf("got %q, want %q", got, tt.want)
-		}
-	}
-}
-
-func TestPeriod(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		5 * 24 * time.Hour: "5 days", 30 * time.Hour: "30 hours", 90 * time.Minute: "90 minutes", 5 * time.Second: "5 seconds", time.Second: "1 second",
-	} {
-		if got := period(d); got != want {
-			t.Errorf("%v: %q", d, got)
-		}
-	}
-}

@@ -8,6 +8,8 @@ import (
 
 	"gatepost/internal/envelope"
 	"gatepost/internal/message"
+	"gatepost/internal/queue/alarm"
+	"gatepost/internal/queue/settle"
 )
 
 const (
@@ -21,19 +23,19 @@ const (
 
 // notice is what postmaster is to be told next.
 type notice struct {
-	due  alarm
+	due  alarm.Alarm
 	sent time.Duration // when the last one was
 	ever bool          // there was one
 	list []string
 	more int // failures beyond list
 }
 
-func (n *notice) alarm() *alarm { return &n.due }
-func (n *notice) ring(q *Queue) { q.later(q.tellPostmaster) }
+func (n *notice) Alarm() *alarm.Alarm { return &n.due }
+func (n *notice) ring(q *Queue)       { q.later(q.tellPostmaster) }
 
 // keepAll keeps failures of which only postmaster may be told. Of our own
 // notices nobody is told, so that these cannot cause more of them.
-func (q *Queue) keepAll(m *queued, list []told) {
+func (q *Queue) keepAll(m *queued, list []settle.Told) {
 	e := m.env
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -51,9 +53,9 @@ func (q *Queue) keepAll(m *queued, list []told) {
 		if e.From.IsNull() {
 			from = "(a report or bounce)"
 		}
-		n.list = append(n.list, fmt.Sprintf("%s\r\n  from %s to <%s>\r\n  %s\r\n", e.ID, from, t.report.To, t.change.Reason))
+		n.list = append(n.list, fmt.Sprintf("%s\r\n  from %s to <%s>\r\n  %s\r\n", e.ID, from, t.Report.To, t.Change.Reason))
 	}
-	if n.due.pos == 0 {
+	if !n.due.Set() {
 		at := q.now() + gather
 		if n.ever {
 			at = max(at, n.sent+seldom)
@@ -69,7 +71,7 @@ func (q *Queue) tellPostmaster() {
 	list, more := n.list, n.more
 	n.list, n.more = nil, 0
 	n.sent, n.ever = q.now(), true
-	q.clear(n)
+	q.alarms.Clear(n)
 	q.mu.Unlock()
 	if len(list) == 0 {
 		return
@@ -105,7 +107,7 @@ func (q *Queue) writeNotice(w io.Writer, list []string, more int) error {
 	if more > 0 {
 		fmt.Fprintf(&b, "And %d more.\r\n\r\n", more)
 	}
-	fmt.Fprintf(&b, "It is kept for %s: see \"gatepost queue list --failed\".\r\n", period(q.o.KeptFor))
+	fmt.Fprintf(&b, "It is kept for %s: see \"gatepost queue list --failed\".\r\n", settle.Period(q.o.KeptFor))
 	_, err = io.WriteString(w, b.String())
 	return err
 }

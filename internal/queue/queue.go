@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/queue/alarm"
 )
 
 // Spool keeps the messages. It alone writes the state in an envelope; all
@@ -124,7 +125,7 @@ type Queue struct {
 	doomed   map[envelope.ID]map[int]bool // recipients to be dropped once their attempt ends
 	remote   pool
 	local    pool
-	alarms   alarms
+	alarms   alarm.Heap[sleeper]
 	timer    clock.Timer
 	wake     time.Duration // when timer goes off; never if it is stopped
 	chores   []func()
@@ -265,7 +266,7 @@ func (q *Queue) work(p *pool, j *job) {
 		q.record(j, v)
 
 		q.mu.Lock()
-		p.free(j)
+		p.Free(&j.line.slots, j.slot)
 		q.finish(j, v)
 		j = q.next(p)
 		q.pump(p)

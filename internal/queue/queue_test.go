@@ -165,8 +165,8 @@ func TestFailuresSideBySideCountOnce(t *testing.T) {
 		}
 		w.q.mu.Lock()
 		l := w.q.line(lineName{"a.example", false})
-		if l.failures != 1 || l.window != 1 || !near(l.hold.at-w.q.now(), backoff[0]) {
-			t.Errorf("%d failures, window %d, hold %v", l.failures, l.window, l.hold.at-w.q.now())
+		if l.failures != 1 || l.slots.Window != 1 || !near(l.hold.At-w.q.now(), backoff[0]) {
+			t.Errorf("%d failures, window %d, hold %v", l.failures, l.slots.Window, l.hold.At-w.q.now())
 		}
 		w.q.mu.Unlock()
 	})
@@ -517,8 +517,8 @@ func TestDamagedBodyIsNoSignOfLife(t *testing.T) {
 		w.pass(time.Hour)
 		w.q.mu.Lock()
 		defer w.q.mu.Unlock()
-		if l := w.q.line(lineName{"a.example", false}); l.failures < 3 || l.window != 1 {
-			t.Errorf("%d failures, window %d", l.failures, l.window)
+		if l := w.q.line(lineName{"a.example", false}); l.failures < 3 || l.slots.Window != 1 {
+			t.Errorf("%d failures, window %d", l.failures, l.slots.Window)
 		}
 	})
 }

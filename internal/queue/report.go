@@ -8,6 +8,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/dsn"
 	"gatepost/internal/envelope"
+	"gatepost/internal/queue/settle"
 )
 
 // Who handed over a message of our own, as operators see it (Envelope's
@@ -58,26 +59,14 @@ func (q *Queue) expand(ctx context.Context, list []envelope.Recipient) []envelop
 	return all
 }
 
-// reported returns what a report says of a recipient.
-func (q *Queue) reported(e *envelope.Envelope, i int, action dsn.Action, o envelope.Outcome) dsn.Recipient {
-	r := dsn.Recipient{
-		To: e.Recipients[i].To, ORcpt: e.Recipients[i].ORcpt, Action: action,
-		Host: o.Host, LastAttempt: q.o.Clock.Now(),
-	}
-	if o.Err != nil {
-		r.Reply = &o.Err.Reply
-	}
-	return r
-}
-
 // report tells the sender of a message about recipients, and settles these
 // in the same record.
-func (q *Queue) report(e *envelope.Envelope, list []told) error {
+func (q *Queue) report(e *envelope.Envelope, list []settle.Told) error {
 	var changes []envelope.Change
 	byAction := map[dsn.Action][]dsn.Recipient{}
 	for _, t := range list {
-		changes = append(changes, t.change)
-		byAction[t.report.Action] = append(byAction[t.report.Action], t.report)
+		changes = append(changes, t.Change)
+		byAction[t.Report.Action] = append(byAction[t.Report.Action], t.Report)
 	}
 	for _, recipients := range byAction {
 		err := q.send(e, recipients, changes)

@@ -148,8 +148,8 @@ func create(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// connect brings the schema up to date and opens the writer's connection,
-// which it returns, and the readers'.
+// connect brings the schema up to date and opens the readers' connections
+// and the writer's, which it returns.
 func (db *DB) connect(ctx context.Context, path string) (*writer, error) {
 	var err error
 	if db.pools[0], err = open(path, 16<<20, false); err != nil {
@@ -158,14 +158,10 @@ func (db *DB) connect(ctx context.Context, path string) (*writer, error) {
 	if err := db.migrate(ctx, db.pools[0], migrations); err != nil {
 		return nil, err
 	}
-	c, err := newConn(ctx, db.pools[0])
-	if err != nil {
-		return nil, err
-	}
-	n := min(max(runtime.GOMAXPROCS(0), minReaders), maxReaders)
 	if db.pools[1], err = open(path, 4<<20, true); err != nil {
 		return nil, err
 	}
+	n := min(max(runtime.GOMAXPROCS(0), minReaders), maxReaders)
 	db.readers = make(chan *conn, n)
 	for range n {
 		r, err := newConn(ctx, db.pools[1])
@@ -173,6 +169,10 @@ func (db *DB) connect(ctx context.Context, path string) (*writer, error) {
 			return nil, err
 		}
 		db.readers <- r
+	}
+	c, err := newConn(ctx, db.pools[0])
+	if err != nil {
+		return nil, err
 	}
 	return &writer{conn: c, ids: map[string]*block{}}, nil
 }

@@ -1,8 +1,7 @@
-package queue
+package settle
 
 import (
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -15,17 +14,17 @@ import (
 // octets.
 const maxReply = 160
 
-// reason says in one printable line why an attempt did not succeed: who said
+// Reason says in one printable line why an attempt did not succeed: who said
 // what, and what that means.
-func reason(o envelope.Outcome) string {
+func Reason(o envelope.Outcome) string {
 	if o.Err == nil {
 		return "no answer"
 	}
 	said := cut(message.Printable(o.Err.Reply.Error()), maxReply)
-	meaning, _ := dsn.Explain(&o.Err.Reply)
 	if o.Host == "" {
 		return said
 	}
+	meaning, _ := dsn.Explain(&o.Err.Reply)
 	return cut(message.Printable(o.Host), maxReply) + " answered " + said + ". " + meaning
 }
 
@@ -41,20 +40,8 @@ func cut(s string, n int) string {
 	return s[:n] + "..."
 }
 
-// sentence makes words of ours a sentence.
-func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
-}
-
-// ended makes a reason end in a full stop. It may begin with a hostname, so
-// its case stays.
-func ended(s string) string { return strings.TrimSuffix(s, ".") + "." }
-
-// period says how long d is, in whole days, hours or minutes.
-func period(d time.Duration) string {
+// Period says how long d is, in whole days, hours or minutes.
+func Period(d time.Duration) string {
 	n, unit := d/time.Second, "second"
 	switch {
 	case d >= 48*time.Hour:
