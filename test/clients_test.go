@@ -121,6 +121,12 @@ func TestChannelBinding(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^AUTH SCRAM-SHA-256-PLUS`).MatchString(out) || !strings.Contains(out, "\n235 ") {
 			t.Errorf("not signed in so:\n%s", out)
 		}
+		await(t, func() string {
+			if strings.Contains(s.log.String(), "mechanism=SCRAM-SHA-256-PLUS") {
+				return ""
+			}
+			return "the server logs another way:\n" + s.log.String()
+		})
 	})
 	t.Run("libgsasl on 465", func(t *testing.T) {
 		t.Parallel()
