@@ -20,7 +20,8 @@ type peer struct {
 	addr   string
 	answer func(command string) string // "" for success
 	offers []string
-	bare   atomic.Int64 // CR and LF that did not stand together
+	bare   atomic.Int64   // CR and LF that did not stand together
+	sink   func(delivery) // gets what was taken, if it is set, instead of got
 
 	mu  sync.Mutex
 	got []delivery
@@ -190,7 +191,11 @@ func (c *call) take() string {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.got = append(c.got, c.d)
+	if c.sink != nil {
+		c.sink(c.d)
+	} else {
+		c.got = append(c.got, c.d)
+	}
 	return "250 taken"
 }
 
