@@ -131,6 +131,13 @@ func (s *server) stop() {
 	s.cmd = nil
 }
 
+// in returns the server for a sub-case, which then fails for itself.
+func (s *server) in(t *testing.T) *server {
+	c := *s
+	c.t = t
+	return &c
+}
+
 // account makes another account, with the same password.
 func (s *server) account(address string) {
 	s.t.Helper()

@@ -17,13 +17,13 @@ func (f *failure) Error() string { return f.Err.Error() }
 
 // never says that trying again is of no use.
 func never(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{envelope.Outcome{Status: envelope.Failed, Host: host, Err: envelope.Fail(cause, code, enhanced, text)}}
+	return &failure{envelope.Outcome{Status: envelope.Failed, Host: host, Ours: true, Err: envelope.Fail(cause, code, enhanced, text)}}
 }
 
 // later says that the destination, whatever the message, may do better next
 // time.
 func later(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{envelope.Outcome{Status: envelope.Deferred, Host: host, Destination: true,
+	return &failure{envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true,
 		Err: envelope.Fail(cause, code, enhanced, text)}}
 }
 
@@ -70,6 +70,7 @@ func unreadable(cause error) *failure {
 // answered is a host's refusal before there was a message: permanent or not.
 func answered(host string, r *smtp.Reply) *failure {
 	f := later(host, nil, r.Code, r.Enhanced, clip(r.Text))
+	f.Ours = false
 	if !r.Temporary() {
 		f.Status, f.Destination = envelope.Failed, false
 	}
