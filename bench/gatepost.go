@@ -20,15 +20,23 @@ type gatepost struct {
 
 func newGatepost(b *bench, n needs) server { return &gatepost{place: place{b: b}, needs: n} }
 
-func (g *gatepost) name() string       { return "gatepost" }
-func (g *gatepost) at(port int) string { return fmt.Sprintf("127.0.0.2:%d", port) }
-func (g *gatepost) config() string     { return filepath.Join(g.dir, "gatepost.toml") }
+func (g *gatepost) name() string { return "gatepost" }
+
+// at leaves port 25 of every address to the rest of the world.
+func (g *gatepost) at(port int) string {
+	if port == 25 {
+		port = 2525
+	}
+	return fmt.Sprintf("127.0.0.2:%d", port)
+}
+
+func (g *gatepost) config() string { return filepath.Join(g.dir, "gatepost.toml") }
 
 // settings lifts what would stop one client from sending as thousands do;
 // all else is as it comes.
 const settings = `
 [listen]
-mx = ["127.0.0.2:25"]
+mx = ["127.0.0.2:2525"]
 submission = ["127.0.0.2:587"]
 submissions = ["127.0.0.2:465"]
 imaps = []
@@ -40,15 +48,25 @@ self_signed = true
 [relay]
 networks = ["127.0.0.0/8"]
 [remote]
-private = ["127.0.0.0/8"]
+private = ["127.0.0.0/8", "` + nowhere + `"]
 [limits]
 message_size = "200MiB"
 sending_per_day = 0
+`
+
+// Where mail goes that is not for local.test.
+const (
+	toHop = `
 [[route]]
 domain = "*"
 via = "` + hop + `"
 tls = "opportunistic"
 `
+	toWorld = `
+[dns]
+resolvers = ["127.0.0.10:53"]
+`
+)
 
 func (g *gatepost) start() error {
 	if err := g.make("gatepost"); err != nil {
@@ -73,7 +91,11 @@ func (g *gatepost) install() error {
 	if err := command("cp", "-a", template+"/.", g.dir); err != nil {
 		return err
 	}
-	return os.WriteFile(g.config(), []byte("hostname = \"mx.bench.test\"\n"+settings), 0o600)
+	where := toHop
+	if g.needs.world {
+		where = toWorld
+	}
+	return os.WriteFile(g.config(), []byte("hostname = \"mx.bench.test\"\n"+settings+where), 0o600)
 }
 
 func (g *gatepost) furnish(dir string) error {

@@ -80,6 +80,10 @@ var lines = []line{
 	{
 		name: "start with 100,000 messages queued", unit: "s", alone: true, fine: true, measure: restart,
 	},
+	{
+		name: "10,000 × 100 recipients at 10,000 destinations", unit: "recipients/s", alone: true,
+		needs: needs{world: true}, measure: manyDestinations,
+	},
 }
 
 // kept and single are how the client uses its 50 connections.

@@ -22,7 +22,8 @@ type server interface {
 
 // needs is what a line asks of the servers beyond relaying.
 type needs struct {
-	accounts int // userN@local.test, N below it
+	accounts int  // userN@local.test, N below it
+	world    bool // mail goes where DNS says, not to hop
 }
 
 // password of every account.
