@@ -145,7 +145,7 @@ func (w *world) checkDisk() {
 	w.s.mu.Lock()
 	live := w.s.l.Live
 	w.s.mu.Unlock()
-	if disk := w.fs.Size("/spool"); disk >= 2*live+4*w.size+1 {
+	if disk := w.fs.Used("/spool"); disk >= 2*live+4*w.size+1 {
 		w.t.Errorf("%d octets on disk for %d live ones", disk, live)
 	}
 }
