@@ -2,10 +2,14 @@ package crashfs
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
+	"testing"
 )
 
 // Site tells a hook where in the code under test its operation was asked
@@ -30,4 +34,40 @@ func Site() string {
 		}
 	}
 	return strings.Join(lines, " < ")
+}
+
+// Syncs returns the lines of a package, as Site names them, on which
+// something is synced. A test compares them with those that it has seen.
+func Syncs(t testing.TB, dir string) (lines []string) {
+	t.Helper()
+	full, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(full, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && (sel.Sel.Name == "Sync" || sel.Sel.Name == "SyncDir") {
+				at := fset.Position(sel.Sel.Pos())
+				lines = append(lines, fmt.Sprintf("%s/%s:%d", filepath.Base(full), filepath.Base(name), at.Line))
+			}
+			return true
+		})
+	}
+	return lines
 }
