@@ -165,6 +165,13 @@ func (f *FS) Revive() {
 	f.stopped = false
 }
 
+// Stopped reports whether the machine has stopped.
+func (f *FS) Stopped() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stopped
+}
+
 // begin asks whether an operation may go on.
 func (f *FS) begin(kind Kind, name string) error {
 	if f.stopped {

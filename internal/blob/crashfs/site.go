@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -36,10 +37,12 @@ func Site() string {
 	return strings.Join(lines, " < ")
 }
 
-// Syncs returns the lines of a package, as Site names them, on which
-// something is synced. A test compares them with those that it has seen.
-func Syncs(t testing.TB, dir string) (lines []string) {
+// Syncs returns the lines of a package on which something is synced: what
+// they say, by their places as Site names them. A test compares them with
+// those that it has seen.
+func Syncs(t testing.TB, dir string) map[string]string {
 	t.Helper()
+	lines := map[string]string{}
 	full, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -53,10 +56,15 @@ func Syncs(t testing.TB, dir string) (lines []string) {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		source, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
+		f, err := parser.ParseFile(fset, name, source, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Split(string(source), "\n")
 		ast.Inspect(f, func(n ast.Node) bool {
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
@@ -64,7 +72,8 @@ func Syncs(t testing.TB, dir string) (lines []string) {
 			}
 			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && (sel.Sel.Name == "Sync" || sel.Sel.Name == "SyncDir") {
 				at := fset.Position(sel.Sel.Pos())
-				lines = append(lines, fmt.Sprintf("%s/%s:%d", filepath.Base(full), filepath.Base(name), at.Line))
+				place := fmt.Sprintf("%s/%s:%d", filepath.Base(full), filepath.Base(name), at.Line)
+				lines[place] = strings.TrimSpace(text[at.Line-1])
 			}
 			return true
 		})
