@@ -46,7 +46,7 @@ func crowd() {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		flag.Set("test.parallel", "16")
+		flag.Set("test.parallel", "8")
 	}
 }
 
