@@ -24,6 +24,7 @@ const inside = "GATEPOST_TEST_NAMESPACE"
 var binary string
 
 func TestMain(m *testing.M) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // where Debian has servers
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
