@@ -24,6 +24,7 @@ const inside = "GATEPOST_TEST_NAMESPACE"
 var binary string
 
 func TestMain(m *testing.M) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // where Debian has servers
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
@@ -46,7 +47,7 @@ func crowd() {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		flag.Set("test.parallel", "16")
+		flag.Set("test.parallel", "8")
 	}
 }
 
