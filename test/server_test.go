@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -114,21 +113,6 @@ func (s *server) kill() {
 		<-s.ended
 		s.cmd = nil
 	}
-}
-
-// stop ends the server as an operator does.
-func (s *server) stop() {
-	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.ended:
-		if err != nil {
-			s.t.Errorf("the server ended with %v:\n%s", err, s.log)
-		}
-	case <-time.After(patience):
-		s.t.Fatalf("the server does not stop:\n%s", s.log)
-	}
-	s.cmd = nil
 }
 
 // in returns the server for a sub-case, which then fails for itself.
