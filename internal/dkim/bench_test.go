@@ -74,23 +74,6 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// BenchmarkBody is the hashing of a body alone.
-func BenchmarkBody(b *testing.B) {
-	for name, body := range map[string][]byte{"prose": prose(1 << 20), "attachment": attachment(1 << 20)} {
-		for c, canon := range map[string]Canon{"simple": Simple, "relaxed": Relaxed} {
-			b.Run(name+"/"+c, func(b *testing.B) {
-				b.SetBytes(int64(len(body)))
-				for b.Loop() {
-					var z Body
-					z.Hash(canon, -1)
-					z.Write(body)
-					z.Close()
-				}
-			})
-		}
-	}
-}
-
 // BenchmarkHash is the hash without anything around it.
 func BenchmarkHash(b *testing.B) {
 	body := prose(1 << 20)
@@ -118,17 +101,5 @@ func BenchmarkRawSign(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-	}
-}
-
-// BenchmarkWorstBody is a body that changes all the time.
-func BenchmarkWorstBody(b *testing.B) {
-	body := bytes.Repeat([]byte("a  "), 1<<20/3)
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		var z Body
-		z.Hash(Relaxed, -1)
-		z.Write(body)
-		z.Close()
 	}
 }

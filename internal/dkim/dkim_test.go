@@ -18,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"gatepost/internal/dkim/canon"
 	"gatepost/internal/message"
 	"gatepost/internal/resolve"
 )
@@ -75,7 +76,7 @@ func (r recipe) sign(t testing.TB) []byte {
 			names = items(h)
 		}
 	}
-	value, err := r.key.Sign(NewHeader([]byte(someHeader)).Digest(names, Relaxed, []byte(field), -1))
+	value, err := r.key.Sign(NewHeader([]byte(someHeader)).Digest(names, canon.Relaxed, []byte(field), -1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +395,7 @@ func TestSignatureField(t *testing.T) {
 		t.Errorf("h=%s", got)
 	}
 	if sig.Time.Unix() != 1_700_000_000 || sig.Expires.Sub(sig.Time) != 7*24*time.Hour || sig.Length != -1 ||
-		sig.HeaderCanon != Relaxed || sig.BodyCanon != Relaxed || sig.Identity != "@a.example" {
+		sig.HeaderCanon != canon.Relaxed || sig.BodyCanon != canon.Relaxed || sig.Identity != "@a.example" {
 		t.Errorf("%+v", sig)
 	}
 	if string(sig.BodyHash) != string(sum("")) {

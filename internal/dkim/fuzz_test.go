@@ -85,22 +85,3 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
-
-// FuzzBody compares the hashes of a body in two pieces with what the words
-// of the RFC make of it.
-func FuzzBody(f *testing.F) {
-	f.Add([]byte("a \t b \r\n\r\n  \r\nc\r\n \r\n\r\n"), 5)
-	f.Add([]byte(strings.Repeat("some text with  spaces \r\n", 20)), 100)
-	f.Add([]byte(" \r\r\n\n\t"), 1)
-	f.Fuzz(func(t *testing.T, body []byte, cut int) {
-		cut = max(0, min(cut, len(body)))
-		var b Body
-		s, r := b.Hash(Simple, -1), b.Hash(Relaxed, -1)
-		b.Write(body[:cut])
-		b.Write(body[cut:])
-		b.Close()
-		if !bytes.Equal(s.Sum(), sum(simple(string(body)))) || !bytes.Equal(r.Sum(), sum(relaxed(string(body)))) {
-			t.Errorf("%q cut at %d", body, cut)
-		}
-	})
-}

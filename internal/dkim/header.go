@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"strings"
 
+	"gatepost/internal/dkim/canon"
 	"gatepost/internal/message"
 )
 
@@ -28,9 +29,9 @@ func NewHeader(section []byte) *Header {
 // Digest returns the hash of the fields that a signature covers and of its
 // own field, Fields[at], without the value of b=: RFC 6376, section 3.7. at
 // is -1 when own is not among the fields.
-func (h *Header) Digest(names []string, c Canon, own []byte, at int) [32]byte {
+func (h *Header) Digest(names []string, c canon.Form, own []byte, at int) [32]byte {
 	h.buf = h.appendPicked(h.buf[:0], names, c, at)
-	h.buf = AppendField(h.buf, WithoutValue(own), c)
+	h.buf = canon.AppendField(h.buf, canon.WithoutValue(own), c)
 	return sha256.Sum256(bytes.TrimSuffix(h.buf, []byte("\r\n")))
 }
 
@@ -38,7 +39,7 @@ func (h *Header) Digest(names []string, c Canon, own []byte, at int) [32]byte {
 // several with one name each mention takes the next from the bottom, and a
 // mention too many takes nothing: RFC 6376, section 5.4.2. A field never
 // signs itself.
-func (h *Header) appendPicked(buf []byte, names []string, c Canon, own int) []byte {
+func (h *Header) appendPicked(buf []byte, names []string, c canon.Form, own int) []byte {
 	h.picked = h.picked[:0]
 	for i, name := range names {
 		from := len(h.Fields)
@@ -51,7 +52,7 @@ func (h *Header) appendPicked(buf []byte, names []string, c Canon, own int) []by
 		n := from - 1
 		for ; n >= 0; n-- {
 			if n != own && h.Fields[n].Is(name) {
-				buf = AppendField(buf, h.Fields[n].Raw, c)
+				buf = canon.AppendField(buf, h.Fields[n].Raw, c)
 				break
 			}
 		}
@@ -60,53 +61,14 @@ func (h *Header) appendPicked(buf []byte, names []string, c Canon, own int) []by
 	return buf
 }
 
-// AppendField appends a field as it is hashed: RFC 6376, sections 3.4.1 and
-// 3.4.2.
-func AppendField(buf, raw []byte, c Canon) []byte {
-	colon := bytes.IndexByte(raw, ':')
-	if c == Simple || colon < 0 {
-		return append(buf, raw...)
-	}
-	for _, b := range bytes.TrimRight(raw[:colon], " \t") {
-		if 'A' <= b && b <= 'Z' {
-			b += 'a' - 'A'
-		}
-		buf = append(buf, b)
-	}
-	buf = append(buf, ':')
-	space := false
-	start := len(buf)
-	for _, b := range raw[colon+1:] {
-		switch b {
-		case '\r', '\n': // unfolded
-		case ' ', '\t':
-			space = true
-		default:
-			if space && len(buf) > start {
-				buf = append(buf, ' ')
-			}
-			space = false
-			buf = append(buf, b)
-		}
-	}
-	return append(buf, "\r\n"...)
-}
+// AppendRelaxed appends a field as it is hashed in relaxed form.
+func AppendRelaxed(buf, raw []byte) []byte { return canon.AppendField(buf, raw, canon.Relaxed) }
 
-// WithoutValue returns a signature field without the value of its b= tag:
-// RFC 6376, section 3.5.
-func WithoutValue(raw []byte) []byte {
-	at := bytes.IndexByte(raw, ':') + 1
-	for at < len(raw) {
-		end := at + bytes.IndexByte(raw[at:], ';')
-		if end < at {
-			end = len(bytes.TrimSuffix(raw, []byte("\r\n")))
-		}
-		name, _, ok := bytes.Cut(raw[at:max(at, end)], []byte("="))
-		if ok && string(bytes.Trim(name, " \t\r\n")) == "b" {
-			value := at + len(name) + 1
-			return append(bytes.Clone(raw[:value]), raw[end:]...)
-		}
-		at = end + 1
-	}
-	return raw
-}
+// WithoutValue returns a signature field without the value of its b= tag.
+func WithoutValue(raw []byte) []byte { return canon.WithoutValue(raw) }
+
+// Body hashes a body while it is written to it.
+type Body = canon.Body
+
+// BodyHash is one hash of a body.
+type BodyHash = canon.BodyHash

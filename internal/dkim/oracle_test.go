@@ -187,61 +187,10 @@ func TestOracleVerifies(t *testing.T) {
 	})
 }
 
-// TestBodyAgainstTheWords compares the hash of a body in chunks with what the
-// words of RFC 6376, sections 3.4.3 and 3.4.4 make of it whole.
-func TestBodyAgainstTheWords(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		body := genBody(t)
-		if rapid.Bool().Draw(t, "odd") { // lone CR and LF stay what they are
-			body += strings.Join(rapid.SliceOfN(pick("\r", "\n", " ", "\r\n", "x"), 0, 10).Draw(t, "end"), "")
-		}
-		limit := rapid.Int64Range(0, 50).Draw(t, "limit")
-		var b Body
-		s, r := b.Hash(Simple, -1), b.Hash(Relaxed, -1)
-		short := b.Hash(Relaxed, limit)
-		chop(t, &b, body)
-		b.Close()
-		if !bytes.Equal(s.Sum(), sum(simple(body))) || !bytes.Equal(r.Sum(), sum(relaxed(body))) {
-			t.Errorf("%q: not the hash of %q or %q", body, simple(body), relaxed(body))
-		}
-		whole := relaxed(body)
-		n := min(int(limit), len(whole))
-		if !bytes.Equal(short.Sum(), sum(whole[:n])) || short.Unsigned() != int64(len(whole)-n) || short.Missing() != limit-int64(n) {
-			t.Errorf("%q to %d: %d unsigned, %d missing", body, limit, short.Unsigned(), short.Missing())
-		}
-	})
-}
-
 func sum(s string) []byte {
 	h := crypto.SHA256.New()
 	io.WriteString(h, s)
 	return h.Sum(nil)
-}
-
-func simple(body string) string {
-	for strings.HasSuffix(body, "\r\n") {
-		body = strings.TrimSuffix(body, "\r\n")
-	}
-	return body + "\r\n"
-}
-
-func relaxed(body string) string {
-	lines := strings.Split(body, "\r\n")
-	for i, l := range lines {
-		l = strings.ReplaceAll(l, "\t", " ")
-		for strings.Contains(l, "  ") {
-			l = strings.ReplaceAll(l, "  ", " ")
-		}
-		lines[i] = strings.TrimSuffix(l, " ")
-	}
-	for len(lines) > 0 && lines[len(lines)-1] == "" {
-		lines = lines[:len(lines)-1]
-	}
-	if len(lines) == 0 {
-		return ""
-	}
-	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
 func ExampleSigner() {

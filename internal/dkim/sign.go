@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/dkim/canon"
 )
 
 // SigningKey is a key and the name that it is published under.
@@ -114,8 +115,8 @@ func NewSigner(section []byte, keys []SigningKey, made time.Time, lifetime time.
 		return nil, err
 	}
 	s := &Signer{keys: keys, made: made, lifetime: lifetime, names: names}
-	s.header = h.appendPicked(nil, names, Relaxed, -1)
-	s.hash = s.body.Hash(Relaxed, -1)
+	s.header = h.appendPicked(nil, names, canon.Relaxed, -1)
+	s.hash = s.body.Hash(canon.Relaxed, -1)
 	return s, nil
 }
 
@@ -192,7 +193,7 @@ func (b *Builder) Sign(k SigningKey, before []byte) ([]byte, error) {
 	b.pieces("b", []string{""}, 0)
 	h := sha256.New()
 	h.Write(before)
-	own := AppendField(nil, b.out, Relaxed)
+	own := AppendRelaxed(nil, b.out)
 	h.Write(own[:len(own)-len("\r\n")])
 	value, err := k.Sign([32]byte(h.Sum(nil)))
 	if err != nil {

@@ -6,20 +6,11 @@ import (
 	"time"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/dkim/canon"
 	"gatepost/internal/message"
 )
 
-// Canon is a way to make equal what the way of a message may change: RFC
-// 6376, section 3.4.
-type Canon uint8
-
-// The canonicalizations.
-const (
-	Simple Canon = iota
-	Relaxed
-)
-
-var canonNames = map[string]Canon{"simple": Simple, "relaxed": Relaxed}
+var forms = map[string]canon.Form{"simple": canon.Simple, "relaxed": canon.Relaxed}
 
 // Signature is what a signature field says: RFC 6376, section 3.5.
 type Signature struct {
@@ -27,8 +18,8 @@ type Signature struct {
 	Domain      addr.Domain // d=
 	Selector    string      // s=
 	Identity    string      // i=; "@" and the domain if it is not given
-	HeaderCanon Canon
-	BodyCanon   Canon
+	HeaderCanon canon.Form
+	BodyCanon   canon.Form
 	Headers     []string // h=: the names of the signed fields
 	BodyHash    []byte   // bh=
 	Value       []byte   // b=
@@ -138,11 +129,11 @@ func (s *Signature) canon(tags Tags) error {
 		return nil // simple/simple
 	}
 	header, body, both := strings.Cut(c, "/")
-	if s.HeaderCanon, ok = canonNames[header]; !ok {
+	if s.HeaderCanon, ok = forms[header]; !ok {
 		return permf("unknown canonicalization")
 	}
 	if both {
-		if s.BodyCanon, ok = canonNames[body]; !ok {
+		if s.BodyCanon, ok = forms[body]; !ok {
 			return permf("unknown canonicalization")
 		}
 	}

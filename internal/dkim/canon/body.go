@@ -1,10 +1,25 @@
-package dkim
+// Package canon brings messages into the forms that DKIM hashes, which make
+// equal what the way of a message may change: RFC 6376, section 3.4.
+//
+// It serves dkim, and arc by way of it. A body streams through it and is
+// never kept; what is held back are counts. Nothing that is written to it can
+// make it fail.
+package canon
 
 import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+)
+
+// Form is a canonicalization.
+type Form uint8
+
+// The forms.
+const (
+	Simple Form = iota
+	Relaxed
 )
 
 // Body hashes a body while it is written to it, once for each
@@ -22,9 +37,9 @@ type BodyHash struct {
 
 // Hash adds a hash of the body in a canonicalization, or of its first limit
 // octets unless limit is negative. It must be called before Write.
-func (b *Body) Hash(c Canon, limit int64) *BodyHash {
-	z := &b.canons[c]
-	z.relaxed = c == Relaxed
+func (b *Body) Hash(f Form, limit int64) *BodyHash {
+	z := &b.canons[f]
+	z.relaxed = f == Relaxed
 	for _, h := range z.hashes {
 		if h.limit == limit {
 			return h
