@@ -25,8 +25,9 @@
 // never kept.
 //
 // A signature with l= says nothing of what follows the octets that it
-// counts, and a key with t=y wants to be as if it were not there: both may
-// verify, but Result.Authenticates is false, so that neither satisfies DMARC.
+// counts, one of a Subject says nothing of a second Subject, and a key with
+// t=y wants to be as if it were not there. All may verify, but
+// Result.Authenticates is false, so that none satisfies DMARC.
 package dkim
 
 import (
@@ -92,15 +93,19 @@ type Result struct {
 	KeyBits   int    // of the key that was used; 0 if none was
 	Testing   bool   // the key says t=y: RFC 6376, section 3.6.1
 	Unsigned  int64  // octets of the canonical body behind what l= counts
+	// Doubled names a field that a message has once, but this one more often
+	// than it is signed; empty if there is none. A reader may show the one
+	// that somebody added: RFC 6376, section 8.15.
+	Doubled string
 	Reason    string // one sentence for people
 	Err       error  // of TempError: the resolver's
 }
 
 // Authenticates reports whether the signature vouches for the message in the
 // name of Domain: it passed, covers the whole body whatever may be added
-// behind it (no l=), and is no test.
+// behind it (no l=) and every field of those that are shown, and is no test.
 func (r Result) Authenticates() bool {
-	return r.Status == Pass && r.Signature.Length < 0 && !r.Testing
+	return r.Status == Pass && r.Signature.Length < 0 && r.Doubled == "" && !r.Testing
 }
 
 // Auth returns the result for an Authentication-Results field: RFC 8601,

@@ -38,7 +38,7 @@ type recipe struct {
 func newRecipe(k SigningKey) recipe {
 	return recipe{k, []string{
 		"v=1", "a=" + algorithmOf(k).String(), "c=relaxed/relaxed", "d=" + string(k.Domain), "s=" + k.Selector,
-		"h=From:To:Subject", "bh=" + base64Text(sum(someBody)),
+		"h=From:To:Subject:Subject", "bh=" + base64Text(sum(someBody)),
 	}}
 }
 
@@ -159,6 +159,29 @@ func TestBrokenSignatureNamesItsSigner(t *testing.T) {
 	got := verify(t, testZone(), newRecipe(testKeys()[1]).with("v=3").sign(t))
 	if got[0].Domain != "a.example" || got[0].Selector != "ed" || got[0].Signature != nil || got[0].Authenticates() {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A field that somebody added, and that a reader may show in place of the
+// signed one.
+func TestDoubledFields(t *testing.T) {
+	t.Parallel()
+	ed := newRecipe(testKeys()[1])
+	for h, doubled := range map[string]string{
+		"From":                         "", // Subject is not signed at all
+		"From:Subject":                 "Subject",
+		"From:Subject:subject":         "",
+		"From:Subject:Subject:Subject": "",
+		"From:Received":                "",
+	} {
+		r := verify(t, testZone(), ed.with("h="+h).sign(t))[0]
+		if r.Status != Pass || r.Doubled != doubled || r.Authenticates() != (doubled == "") {
+			t.Errorf("%s: %+v", h, r)
+		}
+	}
+	r := verify(t, testZone(), []byte(strings.Replace(string(ed.with("h=From").sign(t)), "Received", "From: b@b.example\r\nReceived", 1)))[0]
+	if r.Doubled != "From" || r.Reason != "the signature is good, but not every From field is signed" || r.Auth().Value != "policy" {
+		t.Errorf("%+v", r)
 	}
 }
 

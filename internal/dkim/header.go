@@ -61,6 +61,35 @@ func (h *Header) appendPicked(buf []byte, names []string, c canon.Form, own int)
 	return buf
 }
 
+// singles are the fields that a message has at most once (RFC 5322, section
+// 3.6; RFC 2045) and that decide what readers show.
+var singles = []string{
+	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID",
+	"MIME-Version", "Content-Type", "Content-Transfer-Encoding",
+}
+
+// doubled returns the first of singles that a signature covers, but not as
+// often as it is there.
+func (h *Header) doubled(s *Signature) string {
+	for _, name := range singles {
+		there, signed := 0, 0
+		for _, f := range h.Fields {
+			if f.Is(name) {
+				there++
+			}
+		}
+		for _, n := range s.Headers {
+			if strings.EqualFold(n, name) {
+				signed++
+			}
+		}
+		if signed > 0 && there > signed && there > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
 // AppendRelaxed appends a field as it is hashed in relaxed form.
 func AppendRelaxed(buf, raw []byte) []byte { return canon.AppendField(buf, raw, canon.Relaxed) }
 

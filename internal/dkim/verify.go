@@ -122,6 +122,12 @@ func (v *Verifier) Verify(ctx context.Context, r resolve.Resolver, now time.Time
 		wait.Go(func() { results[i] = v.list[i].result(ctx, r, digests[i]) })
 	}
 	wait.Wait()
+	for i := range results {
+		if res := &results[i]; res.Status == Pass {
+			res.Doubled = v.header.doubled(res.Signature)
+			res.Reason = res.praise()
+		}
+	}
 	return results
 }
 
@@ -157,10 +163,7 @@ func (c *candidate) result(ctx context.Context, r resolve.Resolver, digest [32]b
 		c.err = c.verify(ctx, r, digest, &res)
 	}
 	var p *problem
-	switch {
-	case c.err == nil:
-		res.Reason = c.praise(&res)
-	case errors.As(c.err, &p):
+	if errors.As(c.err, &p) {
 		res.Status, res.Reason, res.Err = p.status, p.text, p.cause
 	}
 	return res
@@ -185,16 +188,18 @@ func (c *candidate) verify(ctx context.Context, r resolve.Resolver, digest [32]b
 }
 
 // praise says what a good signature is worth.
-func (c *candidate) praise(res *Result) string {
-	switch {
-	case res.Testing:
+func (r *Result) praise() string {
+	switch l := r.Signature.Length; {
+	case r.Testing:
 		return "the signature is good, but the domain only tests (t=y)"
-	case res.Unsigned > 0:
-		return fmt.Sprintf("only the first %d octets of the body are signed, %d are not", c.sig.Length, res.Unsigned)
-	case c.sig.Length >= 0:
-		return fmt.Sprintf("the body is signed, but more may be added behind its %d octets (l=)", c.sig.Length)
+	case r.Doubled != "":
+		return "the signature is good, but not every " + r.Doubled + " field is signed"
+	case r.Unsigned > 0:
+		return fmt.Sprintf("only the first %d octets of the body are signed, %d are not", l, r.Unsigned)
+	case l >= 0:
+		return fmt.Sprintf("the body is signed, but more may be added behind its %d octets (l=)", l)
 	}
-	return "signed by " + string(c.sig.Domain)
+	return "signed by " + string(r.Domain)
 }
 
 // claimed returns what a signature that cannot be used says of its signer,
