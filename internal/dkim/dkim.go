@@ -90,15 +90,15 @@ type Result struct {
 	Selector string      // s=
 	// Signature is the signature as read; nil if it cannot be.
 	Signature *Signature
-	KeyBits   int    // of the key that was used; 0 if none was
-	Testing   bool   // the key says t=y: RFC 6376, section 3.6.1
-	Unsigned  int64  // octets of the canonical body behind what l= counts
+	KeyBits   int   // of the key that was used; 0 if none was
+	Testing   bool  // the key says t=y: RFC 6376, section 3.6.1
+	Unsigned  int64 // octets of the canonical body behind what l= counts
 	// Doubled names a field that a message has once, but this one more often
 	// than it is signed; empty if there is none. A reader may show the one
 	// that somebody added: RFC 6376, section 8.15.
 	Doubled string
-	Reason    string // one sentence for people
-	Err       error  // of TempError: the resolver's
+	Reason  string // one sentence for people
+	Err     error  // of TempError: the resolver's
 }
 
 // Authenticates reports whether the signature vouches for the message in the

@@ -35,6 +35,12 @@ func (h *Header) Digest(names []string, c canon.Form, own []byte, at int) [32]by
 	return sha256.Sum256(bytes.TrimSuffix(h.buf, []byte("\r\n")))
 }
 
+// AppendSigned appends the fields that a relaxed signature covers, as they
+// are hashed.
+func (h *Header) AppendSigned(buf []byte, names []string) []byte {
+	return h.appendPicked(buf, names, canon.Relaxed, -1)
+}
+
 // appendPicked appends the fields that names stand for, canonicalized. Of
 // several with one name each mention takes the next from the bottom, and a
 // mention too many takes nothing: RFC 6376, section 5.4.2. A field never
@@ -95,6 +101,9 @@ func AppendRelaxed(buf, raw []byte) []byte { return canon.AppendField(buf, raw, 
 
 // WithoutValue returns a signature field without the value of its b= tag.
 func WithoutValue(raw []byte) []byte { return canon.WithoutValue(raw) }
+
+// Relaxed is the canonicalization that everything of ours is signed in.
+const Relaxed = canon.Relaxed
 
 // Body hashes a body while it is written to it.
 type Body = canon.Body

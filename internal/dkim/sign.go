@@ -115,7 +115,7 @@ func NewSigner(section []byte, keys []SigningKey, made time.Time, lifetime time.
 		return nil, err
 	}
 	s := &Signer{keys: keys, made: made, lifetime: lifetime, names: names}
-	s.header = h.appendPicked(nil, names, canon.Relaxed, -1)
+	s.header = h.AppendSigned(nil, names)
 	s.hash = s.body.Hash(canon.Relaxed, -1)
 	return s, nil
 }
