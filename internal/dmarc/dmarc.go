@@ -181,13 +181,7 @@ func (c *check) aligned(d addr.Domain, a Alignment) (bool, error) {
 		return false, err
 	}
 	c.res.Organization = mine
-	// An organizational domain is the domain itself or above it, so that
-	// nobody else's names need to be asked: they could only keep us waiting.
-	if !within(d, mine) {
-		return false, nil
-	}
-	theirs, err := c.organization(d)
-	return err == nil && mine == theirs, err
+	return c.sameOrganization(c.res.From, d)
 }
 
 // within reports whether a domain is another or below it.

@@ -113,6 +113,19 @@ func (w *walker) organization(d addr.Domain) (addr.Domain, error) {
 	return steps[len(steps)-1].domain, nil
 }
 
+// sameOrganization reports whether two domains have one organizational
+// domain. That of the first is asked for first, and is the domain itself or
+// above it: names of strangers need not be asked, who could only keep us
+// waiting.
+func (w *walker) sameOrganization(a, b addr.Domain) (bool, error) {
+	mine, err := w.organization(a)
+	if err != nil || a == b || !within(b, mine) {
+		return a == b, err
+	}
+	theirs, err := w.organization(b)
+	return err == nil && mine == theirs, err
+}
+
 // below returns the part of d that is one label longer than its parent.
 func below(parent, d addr.Domain) addr.Domain {
 	rest := strings.TrimSuffix(string(d), "."+string(parent))
