@@ -294,6 +294,32 @@ func TestWeakSignatures(t *testing.T) {
 	}
 }
 
+func TestSharedBody(t *testing.T) {
+	t.Parallel()
+	signer, err := dkim.NewSigner([]byte(original[:strings.Index(original, "\r\n\r\n")+2]), hops()[:1], now, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(signer, "Is it ready?\r\n")
+	own, err := signer.Sign()
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg := pass(t, hops()[1], string(own)+original)
+	header, body, _ := strings.Cut(msg, "\r\n\r\n")
+	d := dkim.NewVerifier([]byte(header + "\r\n"))
+	a := ShareVerifier([]byte(header+"\r\n"), d.Body())
+	w := io.MultiWriter(d, a)
+	io.WriteString(w, body)
+	signatures := d.Verify(t.Context(), newZone(), now)
+	if len(signatures) != 2 || signatures[0].Status != dkim.Pass {
+		t.Errorf("%+v", signatures)
+	}
+	if r := a.Verify(t.Context(), newZone(), now); r.Status != Pass {
+		t.Errorf("%+v", r)
+	}
+}
+
 // FuzzChain reads what a hostile header may hold of ARC.
 func FuzzChain(f *testing.F) {
 	b, err := os.ReadFile("testdata/arc-draft-validation-tests.json")

@@ -22,16 +22,32 @@ type Verifier struct {
 	chain  chain
 	broken error // why the chain fails, as far as it is known
 	bodies []*dkim.BodyHash
-	body   dkim.Body
+	body   *dkim.Body
+	shared bool // somebody else writes to the body
 }
 
 // NewVerifier reads a header section, with or without the empty line at its
 // end, and finds its chain. The section must stay as it is until Verify has
 // returned.
 func NewVerifier(section []byte) *Verifier {
-	v := &Verifier{}
+	v := &Verifier{body: &dkim.Body{}}
+	v.find(section)
+	return v
+}
+
+// ShareVerifier is NewVerifier for a message whose body a dkim.Verifier
+// hashes, so that it is hashed once for both. What is written to this one
+// goes nowhere.
+func ShareVerifier(section []byte, body *dkim.Body) *Verifier {
+	v := &Verifier{body: body, shared: true}
+	v.find(section)
+	return v
+}
+
+// find looks for the chain.
+func (v *Verifier) find(section []byte) {
 	if !hasChain(section) {
-		return v
+		return
 	}
 	v.header = dkim.NewHeader(section)
 	v.chain, v.broken = collect(v.header)
@@ -42,12 +58,11 @@ func NewVerifier(section []byte) *Verifier {
 		v.broken = v.chain.read()
 	}
 	if v.broken != nil {
-		return v
+		return
 	}
 	for i := range v.chain.links {
 		v.bodies = append(v.bodies, v.body.Hash(v.chain.links[i].sig.BodyCanon, -1))
 	}
-	return v
 }
 
 func hasChain(section []byte) bool {
@@ -61,7 +76,12 @@ func hasChain(section []byte) bool {
 
 // Write takes the next octets of the body, in canonical form. It never
 // fails.
-func (v *Verifier) Write(p []byte) (int, error) { return v.body.Write(p) }
+func (v *Verifier) Write(p []byte) (int, error) {
+	if v.shared {
+		return len(p), nil
+	}
+	return v.body.Write(p)
+}
 
 // Verify ends the body, looks up the keys, and tells what the chain is worth
 // at a time: RFC 8617, section 5.2.

@@ -108,6 +108,14 @@ func TestSignatureRules(t *testing.T) {
 		{"d", "permerror: tag d= is missing"},
 		{"d=[192.0.2.1]", "permerror: d= is no domain"},
 		{"d=a_b", "permerror: d= is no domain"},
+		// Names that a resolver or a reader may end sooner ("Composition
+		// Kills", section 4.2).
+		{"d=a.example(.evil.example", "permerror: d= is no domain"},
+		{"d=a.example'.evil.example", "permerror: d= is no domain"},
+		{"d=a.example\x00.evil.example", "permerror: not a list of tags"},
+		{"d=a.example.", "permerror: d= is no domain"},
+		{"s=ed._domainkey.a.example.\x00", "permerror: not a list of tags"},
+		{"s=ed._domainkey.a.example.", "permerror: s= is no selector"},
 		{"d=b.example", "permerror: there is no key at ed._domainkey.b.example"},
 		{"h", "permerror: tag h= is missing"},
 		{"h=To:Subject", "permerror: From is not signed"},

@@ -101,6 +101,10 @@ func (c *candidate) rank(author addr.Domain) int {
 // CR LF, dots are unstuffed. It never fails.
 func (v *Verifier) Write(p []byte) (int, error) { return v.body.Write(p) }
 
+// Body returns what hashes the body, so that who verifies more of the message
+// than its signatures need not hash it again.
+func (v *Verifier) Body() *Body { return &v.body }
+
 // Verify ends the body, looks up the keys, all at once, and returns a result
 // for each signature from the top of the header to its bottom. now is the
 // time that t= and x= are judged by.
