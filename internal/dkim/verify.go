@@ -109,30 +109,31 @@ func (v *Verifier) Body() *Body { return &v.body }
 // for each signature from the top of the header to its bottom. now is the
 // time that t= and x= are judged by.
 func (v *Verifier) Verify(ctx context.Context, r resolve.Resolver, now time.Time) []Result {
+	digests := v.digests(now)
+	results := make([]Result, len(v.list))
+	var wait sync.WaitGroup
+	for i := range v.list {
+		wait.Go(func() { results[i] = v.result(ctx, r, i, digests[i]) })
+	}
+	wait.Wait()
+	return results
+}
+
+// digests ends the body, judges the signatures by what the message tells, and
+// returns what those cover that may still be good.
+func (v *Verifier) digests(now time.Time) [][32]byte {
 	v.body.Close()
-	digests := make([][32]byte, len(v.list))
+	list := make([][32]byte, len(v.list))
 	for i := range v.list {
 		c := &v.list[i]
 		if c.err == nil {
 			c.err = c.check(now)
 		}
 		if c.err == nil {
-			digests[i] = v.header.Digest(c.sig.Headers, c.sig.HeaderCanon, c.raw, c.at)
+			list[i] = v.header.Digest(c.sig.Headers, c.sig.HeaderCanon, c.raw, c.at)
 		}
 	}
-	results := make([]Result, len(v.list))
-	var wait sync.WaitGroup
-	for i := range v.list {
-		wait.Go(func() { results[i] = v.list[i].result(ctx, r, digests[i]) })
-	}
-	wait.Wait()
-	for i := range results {
-		if res := &results[i]; res.Status == Pass {
-			res.Doubled = v.header.doubled(res.Signature)
-			res.Reason = res.praise()
-		}
-	}
-	return results
+	return list
 }
 
 // check judges a signature by what the message itself tells: RFC 6376,
@@ -154,9 +155,10 @@ func (c *candidate) check(now time.Time) error {
 	return nil
 }
 
-// result looks up the key, if it may still matter, and says what the
-// signature is worth.
-func (c *candidate) result(ctx context.Context, r resolve.Resolver, digest [32]byte) Result {
+// result looks up the key of a signature, if it may still matter, and says
+// what the signature is worth.
+func (v *Verifier) result(ctx context.Context, r resolve.Resolver, i int, digest [32]byte) Result {
+	c := &v.list[i]
 	res := Result{Signature: c.sig}
 	if c.sig != nil {
 		res.Domain, res.Selector = c.sig.Domain, c.sig.Selector
@@ -169,7 +171,10 @@ func (c *candidate) result(ctx context.Context, r resolve.Resolver, digest [32]b
 	var p *problem
 	if errors.As(c.err, &p) {
 		res.Status, res.Reason, res.Err = p.status, p.text, p.cause
+		return res
 	}
+	res.Doubled = v.header.doubled(c.sig)
+	res.Reason = res.praise()
 	return res
 }
 
