@@ -113,7 +113,12 @@ func (v *Verifier) Verify(ctx context.Context, r resolve.Resolver, now time.Time
 	results := make([]Result, len(v.list))
 	var wait sync.WaitGroup
 	for i := range v.list {
-		wait.Go(func() { results[i] = v.result(ctx, r, i, digests[i]) })
+		if i > 0 {
+			wait.Go(func() { results[i] = v.result(ctx, r, i, digests[i]) })
+		}
+	}
+	if len(results) > 0 { // most messages have one, and need no goroutine
+		results[0] = v.result(ctx, r, 0, digests[0])
 	}
 	wait.Wait()
 	return results
