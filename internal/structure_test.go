@@ -28,7 +28,9 @@ var house = [][]string{
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account", "audit"},
-	{"dsn"},
+	{"dsn", "arc", "dmarc", "aggregate"},
+	{"spf", "dkim"},
+	{"authres"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
