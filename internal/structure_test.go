@@ -29,7 +29,7 @@ var house = [][]string{
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account", "audit"},
 	{"dsn"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

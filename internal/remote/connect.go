@@ -186,7 +186,7 @@ func (f *search) greet(ctx context.Context, a address, limit time.Duration) (*co
 // connect dials an address that may be dialled.
 func (f *search) connect(ctx context.Context, a address, limit time.Duration) (net.Conn, error) {
 	name := a.host.String()
-	if !f.permitted(a.to.Addr()) {
+	if !f.guard.Permits(a.to.Addr()) {
 		f.Counters.Refused.Add(1)
 		return nil, never(name, nil, 550, "5.4.4",
 			name+" has the address "+a.to.Addr().String()+", which is not on the Internet ([remote] private)")

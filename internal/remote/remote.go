@@ -54,6 +54,7 @@ import (
 
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/reach"
 	"gatepost/internal/resolve"
 )
 
@@ -117,6 +118,7 @@ type Sender struct {
 
 	o        Options
 	routes   map[string]*Route
+	guard    reach.Guard
 	pool     *pool
 	avoid    avoided
 	sessions tls.ClientSessionCache
@@ -131,6 +133,7 @@ func New(o Options) (*Sender, error) {
 	s := &Sender{
 		o:        o,
 		routes:   make(map[string]*Route, len(o.Routes)),
+		guard:    reach.Guard{Private: o.Private},
 		pool:     newPool(o.Clock, o.IdleTime, o.IdlePerDestination, o.IdleTotal),
 		avoid:    avoided{until: map[netip.AddrPort]time.Time{}},
 		sessions: tls.NewLRUClientSessionCache(sessionCache),
