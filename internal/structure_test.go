@@ -28,7 +28,7 @@ var house = [][]string{
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account", "audit"},
-	{"dsn"},
+	{"dane", "dsn", "mtasts", "tlsrpt"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
