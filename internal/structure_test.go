@@ -27,7 +27,8 @@ var house = [][]string{
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "audit"},
+	{"account", "audit", "proof"},
+	{"transport"},
 	{"dane", "dsn", "mtasts", "tlsrpt"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }

@@ -46,6 +46,7 @@ func (s *Server) metrics() http.Handler {
 	s.sessionMetrics(r)
 	s.queueMetrics(r)
 	s.partMetrics(r)
+	s.transportMetrics(r)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{}))
 	return mux

@@ -30,6 +30,7 @@ import (
 	"gatepost/internal/resolve"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
+	"gatepost/internal/transport"
 )
 
 // systemResolvers is where the system names its resolvers.
@@ -58,6 +59,8 @@ type parts struct {
 	queue     *queue.Queue
 	meter     meter
 
+	protection protection
+
 	closers []func() error // in the order of opening
 }
 
@@ -66,7 +69,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openRemote,
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -171,10 +174,15 @@ func (p *parts) openRemote(context.Context) error {
 // setRemote takes the routes and the like of a configuration, at the start
 // and again after SIGHUP.
 func (p *parts) setRemote(cfg *config.Config) error {
+	fetcher, err := newFetcher(cfg, p)
+	if err != nil {
+		return err
+	}
 	sender, err := newSender(cfg, p)
 	if err != nil {
 		return err
 	}
+	p.protection.fetcher.Store(fetcher)
 	p.router.setRoutes(cfg.Route)
 	if old := p.remote.now.Swap(sender); old != nil {
 		old.Close()
@@ -203,7 +211,7 @@ func newSender(cfg *config.Config, p *parts) (*remote.Sender, error) {
 	return remote.New(remote.Options{
 		Hostname: cfg.Hostname, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Dial: dial, Pick: mathrand.IntN,
-		Routes: routes, Policy: remote.OpportunisticTLS, Roots: roots, Port: smtpPort,
+		Routes: routes, Policy: p.protection.engine, Proofs: p.protection.book, Roots: roots, Port: smtpPort,
 		Private: cfg.Remote.Private, Sources: cfg.Remote.Sources, IPv6: cfg.Remote.IPv6,
 		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(cfg),
 		ConnectTimeout: connectTime, FindTimeout: findTime,
@@ -218,7 +226,7 @@ const (
 )
 
 func newRoute(cfg *config.Config, r config.Route) (remote.Route, error) {
-	level, err := remote.ParseLevel(r.TLS)
+	level, err := transport.ParseLevel(r.TLS)
 	if err != nil {
 		return remote.Route{}, err
 	}

@@ -101,6 +101,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	}
 	s.parts.queue.Start()
 	s.sweep()
+	s.parts.protection.tend(s.background, s)
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil
 }

@@ -170,7 +170,7 @@ func TestOurOwn(t *testing.T) {
 	for _, q := range []Policy{
 		p, {Enforce, p.MX, p.MaxAge}, {Testing, []Pattern{"*.example.org"}, p.MaxAge}, {Testing, p.MX, 2 * p.MaxAge},
 	} {
-		if id := q.Record().ID; seen[id] || q.Record() != q.Record() {
+		if id := q.Record().ID; seen[id] {
 			t.Errorf("%q stands for two policies", id)
 		} else if seen[id] = true; !isID(id) {
 			t.Errorf("%q is no ID", id)

@@ -16,6 +16,7 @@ import (
 // day.
 type Sum struct {
 	Day    time.Time // its beginning, in UTC
+	Domain string    // the recipients', which is to be told
 	Policy Policy
 	// Failure is what went wrong; its Result is empty when nothing did. Its
 	// Count is that of the sum.
@@ -24,15 +25,15 @@ type Sum struct {
 
 // Sums is where a Tally keeps sums beyond a restart.
 type Sums interface {
-	// Add adds to what is kept of the same day, policy and failure. When it
-	// returns nil the sums are durable; after an error none of them is kept.
+	// Add adds to what is kept of the same day, domain, policy and failure.
+	// When it returns nil the sums are durable; after an error none of them is kept.
 	Add(ctx context.Context, sums []Sum) error
 }
 
 // maxPending bounds the different sums that wait to be kept.
 const maxPending = 10_000
 
-// Tally adds up sessions by day, policy and failure. Its methods may be
+// Tally adds up sessions by day, domain, policy and failure. Its methods may be
 // called from any goroutine.
 type Tally struct {
 	Dropped atomic.Int64 // sessions that were not counted, for want of room
@@ -49,10 +50,11 @@ func NewTally(sums Sums, c clock.Clock) *Tally {
 	return &Tally{sums: sums, clock: c, pending: map[string]*Sum{}}
 }
 
-// Count counts a session that ends now: with the zero Failure, a success.
-func (t *Tally) Count(p Policy, f Failure) {
+// Count counts a session for the mail of a domain that ends now: with the
+// zero Failure, a success.
+func (t *Tally) Count(domain string, p Policy, f Failure) {
 	f.Count = 1
-	s := Sum{Day: Day(t.clock.Now()), Policy: p, Failure: f}
+	s := Sum{Day: Day(t.clock.Now()), Domain: domain, Policy: p, Failure: f}
 	key := s.key()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,9 +111,10 @@ func (s *Sum) key() string {
 	// Neither can fail: they are made of texts.
 	b, _ := json.Marshal(struct {
 		Day     int64
+		Domain  string
 		Policy  Policy
 		Failure Failure
-	}{s.Day.Unix(), s.Policy, f})
+	}{s.Day.Unix(), s.Domain, s.Policy, f})
 	return string(b)
 }
 

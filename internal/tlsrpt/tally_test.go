@@ -60,22 +60,22 @@ func TestTally(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for range 10 {
-		all.Go(func() { tally.Count(sts, Failure{}) })
+		all.Go(func() { tally.Count("d.example", sts, Failure{}) })
 	}
 	all.Wait()
-	tally.Count(sts, bad)
+	tally.Count("d.example", sts, bad)
 	flush(nil)
 	l.err = errors.New("disk")
-	tally.Count(sts, bad)
-	tally.Count(sts, Failure{})
+	tally.Count("d.example", sts, bad)
+	tally.Count("d.example", sts, Failure{})
 	flush(l.err)
-	tally.Count(sts, bad)
+	tally.Count("d.example", sts, bad)
 	l.err = nil
 	flush(nil)
 	flush(nil)
-	tally.Count(tlsa, Failure{Result: Expired})
+	tally.Count("d.example", tlsa, Failure{Result: Expired})
 	c.Advance(time.Hour)
-	tally.Count(sts, Failure{})
+	tally.Count("d.example", sts, Failure{})
 	flush(nil)
 
 	got := Compose(Report{Organization: "us", Contact: "c", ID: "1"}, Day(c.Now().Add(-time.Second)), l.list(Day(c.Now().Add(-time.Second))))
@@ -101,19 +101,19 @@ func TestTallyIsBounded(t *testing.T) {
 	l := &ledger{kept: map[string]Sum{}}
 	tally := NewTally(l, clock.NewFake(time.Unix(1_800_000_000, 0)))
 	for i := range maxPending + 5 {
-		tally.Count(Policy{Kind: NoPolicy, Domain: fmt.Sprintf("d%d.example", i)}, Failure{})
+		tally.Count("d.example", Policy{Kind: NoPolicy, Domain: fmt.Sprintf("d%d.example", i)}, Failure{})
 	}
-	tally.Count(Policy{Kind: NoPolicy, Domain: "d0.example"}, Failure{})
+	tally.Count("d.example", Policy{Kind: NoPolicy, Domain: "d0.example"}, Failure{})
 	if n := tally.Dropped.Load(); n != 5 {
 		t.Errorf("%d dropped", n)
 	}
 	if err := tally.Flush(t.Context()); err != nil || len(l.kept) != maxPending {
 		t.Errorf("%d kept, %v", len(l.kept), err)
 	}
-	if s := l.kept[(&Sum{Day: Day(time.Unix(1_800_000_000, 0)), Policy: Policy{Kind: NoPolicy, Domain: "d0.example"}}).key()]; s.Failure.Count != 2 {
+	if s := l.kept[(&Sum{Day: Day(time.Unix(1_800_000_000, 0)), Domain: "d.example", Policy: Policy{Kind: NoPolicy, Domain: "d0.example"}}).key()]; s.Failure.Count != 2 {
 		t.Errorf("%+v", s)
 	}
-	tally.Count(Policy{Kind: NoPolicy, Domain: "late.example"}, Failure{})
+	tally.Count("d.example", Policy{Kind: NoPolicy, Domain: "late.example"}, Failure{})
 	if tally.Dropped.Load() != 5 {
 		t.Error("no room after a flush")
 	}
