@@ -29,7 +29,9 @@ var house = [][]string{
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account", "audit", "proof"},
 	{"transport"},
-	{"dane", "dsn", "mtasts", "tlsrpt"},
+	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
+	{"spf", "dkim"},
+	{"authres"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -22,6 +24,7 @@ const inside = "GATEPOST_TEST_NAMESPACE"
 var binary string
 
 func TestMain(m *testing.M) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin") // where Debian has servers
 	if os.Getenv(inside) == "" {
 		os.Exit(enter())
 	}
@@ -44,15 +47,21 @@ func crowd() {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		flag.Set("test.parallel", "16")
+		flag.Set("test.parallel", "8")
 	}
 }
 
-// enter runs this program again in a network and mount namespace of its own.
+// enter runs this program again in namespaces of its own: of the network, of
+// mounts, and of processes, so that no server outlives the cases, however
+// these end.
 func enter() int {
-	args := []string{"--net", "--mount"}
+	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child"}
 	if os.Getuid() != 0 {
 		args = append(args, "--user", "--map-root-user")
+	}
+	// Where /proc cannot be mounted, cases that look at processes are left out.
+	if exec.Command("unshare", append(args, "--mount-proc", "true")...).Run() == nil {
+		args = append(args, "--mount-proc")
 	}
 	if out, err := exec.Command("unshare", append(args, "true")...).CombinedOutput(); err != nil {
 		fmt.Printf("no namespaces here: %v %s\n--- SKIP: every end-to-end case: this user may not make a network namespace\n", err, out)
@@ -61,6 +70,8 @@ func enter() int {
 	cmd := exec.Command("unshare", append(append(args, "--"), os.Args...)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", inside, os.Getuid()))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	runtime.LockOSThread() // whose end is the signal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
 		if e, ok := err.(*exec.ExitError); ok {
 			return e.ExitCode()

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -116,19 +115,11 @@ func (s *server) kill() {
 	}
 }
 
-// stop ends the server as an operator does.
-func (s *server) stop() {
-	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.ended:
-		if err != nil {
-			s.t.Errorf("the server ended with %v:\n%s", err, s.log)
-		}
-	case <-time.After(patience):
-		s.t.Fatalf("the server does not stop:\n%s", s.log)
-	}
-	s.cmd = nil
+// in returns the server for a sub-case, which then fails for itself.
+func (s *server) in(t *testing.T) *server {
+	c := *s
+	c.t = t
+	return &c
 }
 
 // account makes another account, with the same password.

@@ -8,7 +8,7 @@ import (
 func TestEscape(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"plain – ä 例": "plain – ä 例",
+		"plain – ä 例":  "plain – ä 例",
 		"\x1b[2Jgone":  `\x1b[2Jgone`,
 		"a\rb\nc":      `a\rb\nc`,
 		"exe\u202efdp": `exe\u202efdp`,

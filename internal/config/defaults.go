@@ -57,7 +57,7 @@ func DefaultLimits() Limits {
 		DelayNotice:      Span(4 * time.Hour),
 		FailedKept:       Span(30 * day),
 		RouteConnections: 20,
-		RemoteDeliveries: 500,
+		RemoteDeliveries: 2000, // most of them may be waiting for servers that do not answer
 		LocalDeliveries:  64,
 		IdleConnections:  200,
 		IdleTime:         Span(30 * time.Second),

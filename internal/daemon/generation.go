@@ -129,6 +129,8 @@ func (s *Server) reload() {
 	s.parts.resolver.Reload()
 	if err := s.parts.setRemote(cfg); err != nil {
 		s.log.Error("the routes are not taken over", "error", err)
+	} else {
+		s.parts.queue.Reroute()
 	}
 	g, err := s.newGeneration(cfg)
 	if err != nil {

@@ -45,6 +45,7 @@ type Server struct {
 	background context.Context // of what goes on beside the doors
 	stop       context.CancelFunc
 	chores     sync.WaitGroup
+	rest       func() // ends the watch over memory
 }
 
 // options are what differs between serve and try.
@@ -101,7 +102,8 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	}
 	s.parts.queue.Start()
 	s.sweep()
-	s.parts.protection.tend(s.background, s)
+	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
+	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil
 }
@@ -260,6 +262,9 @@ func (s *Server) close() error {
 		errs = append(errs, s.web.Shutdown(ctx))
 	}
 	s.stop()
+	if s.rest != nil {
+		s.rest()
+	}
 	if s.control != nil {
 		errs = append(errs, s.control.Close())
 	}

@@ -33,8 +33,10 @@ const (
 	tryAccount = "you@" + tryDomain
 )
 
-// tryPatience is how long the first message may take to arrive.
-const tryPatience = 10 * time.Second
+// tryPatience is how long sending the first message may take, and how long
+// it may then take to arrive: much on a machine that is busy with other
+// things, since signing in is made to be work.
+const tryPatience = 30 * time.Second
 
 // Try runs a server on loopback in a directory of its own, sends itself a
 // message, tells out what happened, and stays up until ctx ends.
@@ -99,7 +101,12 @@ ipv6 = false
 // to connect.
 func (t *trial) show(ctx context.Context) error {
 	fmt.Fprintf(t.out, "Gatepost is up in %s, with the account %s.\n\nSending it a message through its own front door:\n\n", t.dir, tryAccount)
-	if err := t.send(ctx); err != nil {
+	sending, cancel := context.WithTimeoutCause(ctx, tryPatience, fmt.Errorf("it took longer than %v", tryPatience))
+	defer cancel()
+	if err := t.send(sending); err != nil {
+		if sending.Err() != nil { // what it broke off is no reason
+			err = context.Cause(sending)
+		}
 		return fmt.Errorf("the message could not be sent: %w", err)
 	}
 	m, err := t.await(ctx)
@@ -122,8 +129,6 @@ func (t *trial) show(ctx context.Context) error {
 
 // send submits one message as any client would, and shows the dialogue.
 func (t *trial) send(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, tryPatience)
-	defer cancel()
 	address := t.address("submissions")
 	own := x509.NewCertPool()
 	own.AddCert(t.server.parts.keys.Certificate())

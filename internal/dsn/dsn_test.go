@@ -74,7 +74,9 @@ var golden = map[string]func(*Report){
 	"04-delayed-without-an-answer": func(r *Report) {
 		r.Recipients[0] = Recipient{To: addr.MustParse("bob@example.net"), Action: Delayed, Note: "No attempt was possible yet."}
 	},
-	"05-delivered": func(r *Report) { r.Recipients[0].Action, r.Recipients[0].Reply, r.Recipients[0].Host = Delivered, nil, "" },
+	"05-delivered": func(r *Report) {
+		r.Recipients[0].Action, r.Recipients[0].Reply, r.Recipients[0].Host = Delivered, nil, ""
+	},
 	"06-relayed": func(r *Report) {
 		r.Recipients[0].Action, r.Recipients[0].Reply = Relayed, &smtp.Reply{Code: 250, Text: "OK"}
 	},

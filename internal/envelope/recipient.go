@@ -88,8 +88,11 @@ type Outcome struct {
 	// Err is the reply that decided; nil when it was accepted with nothing
 	// to say. Its text is another server's: not to be trusted.
 	Err *Error
-	// Host is the server that gave it, or tried last, "" for ourselves.
+	// Host is the server that gave it, or that was tried last, "" if there
+	// was none.
 	Host string
+	// Ours marks an Err that Host has not said: what we found out about it.
+	Ours bool
 	// Destination marks a deferral that says something about the whole
 	// destination (no connection, 421) and not of this recipient or
 	// message: others to it need not be tried before its time.

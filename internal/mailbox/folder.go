@@ -50,8 +50,7 @@ func (b *Boxes) Folders(ctx context.Context, account int64) ([]Folder, error) {
 	if err != nil || len(list) > 0 {
 		return list, err
 	}
-	err = b.db.Update(ctx, func(tx *store.Tx) error { return b.create(tx, account) })
-	if err != nil {
+	if err := b.begin(ctx, account); err != nil {
 		return nil, err
 	}
 	list, err = b.folders(ctx, account)
@@ -83,6 +82,12 @@ func (b *Boxes) folders(ctx context.Context, account int64) (list []Folder, err 
 		return rows.Err()
 	})
 	return list, err
+}
+
+// begin is create for who only reads: a mailbox has its INBOX also before
+// anything arrived.
+func (b *Boxes) begin(ctx context.Context, account int64) error {
+	return b.db.Update(ctx, func(tx *store.Tx) error { return b.create(tx, account) })
 }
 
 // create makes the mailbox of an account with its standard folders, unless

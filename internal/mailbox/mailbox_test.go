@@ -359,6 +359,14 @@ func TestWhatListsShow(t *testing.T) {
 func TestFolders(t *testing.T) {
 	t.Parallel()
 	h := open(t)
+	for _, err := range h.Messages(t.Context(), 1, "inbox") {
+		t.Errorf("the INBOX that nothing has arrived in: %v", err)
+	}
+	for _, err := range h.Messages(t.Context(), 99, Inbox) {
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("the INBOX of nobody: %v", err)
+		}
+	}
 	const want = "INBOX:inbox Sent:sent Drafts:drafts Junk:junk Trash:trash Archive:archive"
 	names := func() string {
 		list, err := h.Folders(t.Context(), 1)

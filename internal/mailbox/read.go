@@ -22,6 +22,11 @@ const pageSize = 500
 func (b *Boxes) Messages(ctx context.Context, account int64, folder string) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		id, err := b.folderID(ctx, account, folder)
+		if errors.Is(err, ErrNotFound) { // nothing has arrived yet, or it never will
+			if err = b.begin(ctx, account); err == nil {
+				id, err = b.folderID(ctx, account, folder)
+			}
+		}
 		after := uint32(0)
 		for err == nil {
 			var list []Message

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,10 +297,15 @@ func (d *deliverer) count() int {
 
 // router takes domains that end in "home.example" as ours, and sends those
 // that end in "smart.example" through a route.
-type router struct{}
+type router struct {
+	smart atomic.Value // what that is called; "route:smart" unless it is set
+}
 
-func (router) Route(to addr.Domain) (string, bool) {
+func (r *router) Route(to addr.Domain) (string, bool) {
 	if strings.HasSuffix(string(to), "smart.example") {
+		if name, ok := r.smart.Load().(string); ok {
+			return name, false
+		}
 		return "route:smart", false
 	}
 	return string(to), strings.HasSuffix(string(to), "home.example")
@@ -311,6 +317,7 @@ type world struct {
 	spool  *fakeSpool
 	local  *deliverer
 	remote *deliverer
+	router *router
 	o      Options
 	q      *Queue
 }
@@ -327,9 +334,9 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, spool: newFakeSpool(t), local: newDeliverer(t), remote: newDeliverer(t)}
+	w := &world{t: t, spool: newFakeSpool(t), local: newDeliverer(t), remote: newDeliverer(t), router: &router{}}
 	w.o = Options{
-		Spool: w.spool, Router: router{}, Local: w.local, Remote: w.remote,
+		Spool: w.spool, Router: w.router, Local: w.local, Remote: w.remote,
 		Expand: func(_ context.Context, to addr.Address) ([]addr.Address, error) {
 			if to.Local == "postmaster" {
 				return []addr.Address{addr.MustParse("root@home.example")}, nil

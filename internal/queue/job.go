@@ -44,6 +44,7 @@ type job struct {
 	step     uint8 // own deferrals so far: how far the schedule has come
 	state    state
 	tried    bool      // the first attempt is over, or cannot be made
+	stray    bool      // its route has changed while it was busy
 	slot     slot.Slot // when busy
 }
 
@@ -171,6 +172,10 @@ func (q *Queue) finish(j *job, v *verdict) {
 		return
 	}
 	q.admit(j)
+	if j.stray {
+		j.stray = false
+		q.later(func() { q.reroute(j.of) })
+	}
 }
 
 // end forgets a job, and its message with the last one.

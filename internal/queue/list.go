@@ -173,12 +173,18 @@ func (q *Queue) waitOf(j *job) (w wait) {
 		w.next = q.wall(at).UTC().Truncate(time.Second)
 		w.why = "it is tried again at " + moment(w.next)
 		if j.state == ready && l.last.Err != nil {
-			w.why = "nothing reaches " + l.name.name + " (" + settle.Reason(l.last) + "); " + w.why
+			w.why = "nothing reaches " + l.name.spoken() + " (" + settle.Reason(l.last) + "); " + w.why
 		}
 	default:
 		w.why = "it waits for its turn"
 	}
 	return w
+}
+
+// spoken returns a line's name for people: a route by where it leads.
+func (n lineName) spoken() string {
+	via, _, _ := strings.Cut(strings.TrimPrefix(n.name, "route:"), " ")
+	return via
 }
 
 // sentence makes words of ours a sentence.

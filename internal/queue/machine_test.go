@@ -49,7 +49,7 @@ func (m *machine) send(t *rapid.T) {
 
 // answer changes how a destination answers, for each recipient by chance.
 func (m *machine) answer(t *rapid.T) {
-	d := rapid.SampledFrom([]string{"a.example", "b.example", "c.example", "route:smart", "home.example", "two.home.example"}).Draw(t, "destination")
+	d := rapid.SampledFrom([]string{"a.example", "b.example", "c.example", "route:smart", "route:new", "home.example", "two.home.example"}).Draw(t, "destination")
 	list := rapid.SliceOfN(rapid.SampledFrom([]envelope.Outcome{refused, greylist, noAnswer, relayed, delivered}), 1, 3).Draw(t, "outcomes")
 	after := rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Minute}).Draw(t, "after")
 	m.deliverer(d).script(d, m.noting(func(i int) envelope.Outcome { return list[i%len(list)] }, after))
@@ -94,6 +94,10 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"release":   func(t *rapid.T) { _ = m.q.Release(m.any(t)) },
 		"retry":     func(t *rapid.T) { _ = m.q.Retry(m.any(t)) },
 		"retry all": func(t *rapid.T) { m.q.RetryDestination("") },
+		"reroute": func(t *rapid.T) {
+			m.router.smart.Store(rapid.SampledFrom([]string{"route:smart", "route:new", "a.example"}).Draw(t, "route"))
+			m.q.Reroute()
+		},
 		"drop": func(t *rapid.T) {
 			id := m.any(t)
 			m.spool.mu.Lock()
@@ -164,7 +168,7 @@ func (m *machine) finish(t *rapid.T) {
 	m.spool.mu.Lock()
 	m.spool.full = false
 	m.spool.mu.Unlock()
-	for _, d := range append(destinations, "route:smart") {
+	for _, d := range append(destinations, "route:smart", "route:new") {
 		m.deliverer(d).script(d, m.noting(func(int) envelope.Outcome { return delivered }, 0))
 	}
 	m.pass(2 * time.Minute)
@@ -202,7 +206,7 @@ func TestMachine(t *testing.T) {
 				}
 			}()
 			m.o.PerDestination, m.o.RemoteWorkers, m.o.LocalWorkers = 2, 4, 2
-			for _, d := range append(destinations, "route:smart") {
+			for _, d := range append(destinations, "route:smart", "route:new") {
 				m.deliverer(d).script(d, m.noting(func(int) envelope.Outcome { return delivered }, 0))
 			}
 			m.start()

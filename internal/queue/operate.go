@@ -40,8 +40,9 @@ func (q *Queue) Retry(id envelope.ID) error {
 	return nil
 }
 
-// RetryDestination is Retry for everything that waits for one destination,
-// or, if it is empty, for any. It returns how many messages that are.
+// RetryDestination is Retry for everything that waits for one destination, or
+// for one domain that shares a route with others, or, if it is empty, for
+// any. It returns how many messages that are.
 func (q *Queue) RetryDestination(destination string) int {
 	q.desk.Lock()
 	defer q.desk.Unlock()
@@ -49,7 +50,7 @@ func (q *Queue) RetryDestination(destination string) int {
 	var list []*queued
 	for _, m := range q.messages {
 		for j := m.jobs; j != nil; j = j.sibling {
-			if destination == "" || j.line.name.name == destination {
+			if destination == "" || j.goesTo(destination) {
 				list = append(list, m)
 				break
 			}
@@ -58,6 +59,14 @@ func (q *Queue) RetryDestination(destination string) int {
 	q.mu.Unlock()
 	q.retry(list)
 	return len(list)
+}
+
+// goesTo reports whether a job waits for a destination, or one of its
+// recipients is in a domain of that name.
+func (j *job) goesTo(destination string) bool {
+	return j.line.name.name == destination || slices.ContainsFunc(j.recipients, func(i int) bool {
+		return string(j.of.env.Recipients[i].To.Domain) == destination
+	})
 }
 
 // retry makes the jobs of messages ready and lets their lines try. If the

@@ -113,6 +113,70 @@ func TestRetry(t *testing.T) {
 	})
 }
 
+// Operators think in domains, also where several share a route.
+func TestRetryOfRoutedDomain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("route:smart", greylist, 0)
+		a := w.send(mail("bob@a.smart.example", "bob@b.smart.example"))
+		b := w.send(mail("bob@b.smart.example"))
+		w.pass(time.Second)
+		w.remote.set("route:smart", delivered, 0)
+		if n := w.q.RetryDestination("a.smart.example"); n != 1 {
+			t.Errorf("%d messages are retried", n)
+		}
+		w.pass(0)
+		w.want(a, envelope.Delivered, envelope.Delivered)
+		w.want(b, envelope.Deferred)
+		if n := w.q.RetryDestination("route:smart"); n != 1 {
+			t.Errorf("%d messages are retried", n)
+		}
+		w.pass(0)
+		w.want(b, envelope.Delivered)
+	})
+}
+
+// A route that was changed takes with it what waits for it: in a held line,
+// for its own time, and in an attempt that is under way.
+func TestReroute(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("route:smart", noAnswer, time.Minute)
+		w.remote.set("a.example", greylist, 0)
+		stuck := w.send(mail("bob@smart.example", "ann@home.example", "bob@a.example", "carl@x.smart.example"))
+		held := w.send(mail("bob@smart.example"))
+		w.pass(2 * time.Minute) // and one that fails
+		if err := w.q.Hold(held); err != nil {
+			t.Fatal(err)
+		}
+		w.remote.set("route:smart", noAnswer, time.Hour)
+		under := w.send(mail("bob@smart.example"))
+		w.pass(10 * time.Minute)
+		attempts := len(w.remote.to("a.example"))
+
+		w.router.smart.Store("route:new")
+		w.q.Reroute()
+		w.pass(0)
+		w.want(held, envelope.Deferred)
+		if err := w.q.Release(held); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(0)
+		w.want(held, envelope.Delivered)
+		w.pass(time.Hour)
+		w.want(stuck, envelope.Delivered, envelope.Delivered, envelope.Deferred, envelope.Delivered)
+		w.want(under, envelope.Delivered)
+		if n := len(w.remote.to("a.example")); n > attempts+2 {
+			t.Errorf("a destination that keeps its route was attempted %d times more", n-attempts)
+		}
+		w.remote.set("a.example", delivered, 0)
+		w.q.RetryDestination("")
+		w.pass(0)
+		w.want(stuck, envelope.Delivered, envelope.Delivered, envelope.Delivered, envelope.Delivered)
+		if n := w.q.Depth(); n != 0 {
+			t.Errorf("%d messages are left", n)
+		}
+	})
+}
+
 // What failed and is kept can be tried again by an operator.
 func TestRetryOfKept(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

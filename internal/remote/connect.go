@@ -275,7 +275,7 @@ func (f *search) secure(c *connection, k *transport.Check) error {
 		if k.Level == transport.Opportunistic {
 			return nil
 		}
-		return unmet(k.Failure(nil, c.host+" does not offer it"))
+		return unmet(c.host, k.Failure(nil, c.host+" does not offer it"))
 	}
 	err := c.StartTLS(k.Config(f.sessions))
 	if c.TLS() != nil {
@@ -290,7 +290,7 @@ func (f *search) secure(c *connection, k *transport.Check) error {
 	case wasReset(err) && !k.IsClassical():
 		return errResetTLS
 	case k.Level != transport.Opportunistic:
-		return unmet(k.Failure(err, "with "+c.host+" "+why))
+		return unmet(c.host, k.Failure(err, "with "+c.host+" "+why))
 	case c.Usable(): // STARTTLS was refused
 		return nil
 	case smtpclient.IsHandshake(err):
@@ -305,7 +305,7 @@ func (f *search) within(c *connection, k *transport.Check, err error) error {
 	case err != nil:
 		return spoken(c.host, err)
 	case k.RequireTLS && !c.Extensions().RequireTLS:
-		return unmet(envelope.Refuse(550, "5.7.30", "the message asks for protection on its whole way (REQUIRETLS), which "+c.host+" does not offer"))
+		return unmet(c.host, envelope.Refuse(550, "5.7.30", "the message asks for protection on its whole way (REQUIRETLS), which "+c.host+" does not offer"))
 	}
 	return nil
 }

@@ -20,23 +20,23 @@ func (f *failure) Error() string { return f.Err.Error() }
 
 // never says that trying again is of no use.
 func never(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{Outcome: envelope.Outcome{Status: envelope.Failed, Host: host, Err: envelope.Fail(cause, code, enhanced, text)}}
+	return &failure{Outcome: envelope.Outcome{Status: envelope.Failed, Host: host, Ours: true, Err: envelope.Fail(cause, code, enhanced, text)}}
 }
 
 // later says that the destination, whatever the message, may do better next
 // time.
 func later(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{Outcome: envelope.Outcome{Status: envelope.Deferred, Host: host, Destination: true,
+	return &failure{Outcome: envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true,
 		Err: envelope.Fail(cause, code, enhanced, text)}}
 }
 
-// unmet says that a host does not meet the terms for it. It is we who say so,
-// not the host.
-func unmet(e *envelope.Error) *failure {
-	if e.Temporary() {
-		return &failure{Outcome: envelope.Outcome{Status: envelope.Deferred, Destination: true, Err: e}}
+// unmet says that a host does not meet the terms for it.
+func unmet(host string, e *envelope.Error) *failure {
+	o := envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true, Err: e}
+	if !e.Temporary() {
+		o.Status, o.Destination = envelope.Failed, false
 	}
-	return &failure{Outcome: envelope.Outcome{Status: envelope.Failed, Err: e}, final: true}
+	return &failure{Outcome: o, final: !e.Temporary()}
 }
 
 // postpone turns a failure for good into one of the destination's that may
@@ -82,6 +82,7 @@ func unreadable(cause error) *failure {
 // answered is a host's refusal before there was a message: permanent or not.
 func answered(host string, r *smtp.Reply) *failure {
 	f := later(host, nil, r.Code, r.Enhanced, clip(r.Text))
+	f.Ours = false
 	if !r.Temporary() {
 		f.Status, f.Destination = envelope.Failed, false
 	}

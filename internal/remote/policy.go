@@ -111,7 +111,7 @@ func (f *search) refused(ctx context.Context, h host) error {
 		f.learn(f.checker.Begin(t.Terms), netip.Addr{}, netip.Addr{})
 	}
 	t.told = true
-	return unmet(t.Refused)
+	return unmet(h.String(), t.Refused)
 }
 
 // learn tells the policy what came of a host.

@@ -56,15 +56,15 @@ func TestTLS(t *testing.T) {
 		{"opportunistic, hangs up", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, answer: hangsUp}, sent, 3, false},
 		{"opportunistic, TLS 1.1", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, tls: old}, sent, 2, false},
 		{"require", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: other}, sent, 1, true},
-		{"require, not offered", transport.Terms{Level: transport.Require}, &server{}, "deferred all: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
-		{"require, refused", transport.Terms{Level: transport.Require}, &server{offers: offers, answer: refuses}, "deferred all: 451 4.7.5 TLS is required, but with host.example it was refused: 454 4.7.0 TLS is not available", 1, false},
-		{"require, broken", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: broken}, "deferred all: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
-		{"require, TLS 1.1", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: old}, "deferred all: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"require, not offered", transport.Terms{Level: transport.Require}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
+		{"require, refused", transport.Terms{Level: transport.Require}, &server{offers: offers, answer: refuses}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example it was refused: 454 4.7.0 TLS is not available", 1, false},
+		{"require, broken", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"require, TLS 1.1", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: old}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
 		{"verify", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{offers: offers, tls: hostTLS}, sent, 1, true},
-		{"verify, name", transport.Terms{Level: transport.Verify, Name: "d.example"}, &server{offers: offers, tls: hostTLS}, "deferred all: 451 4.7.5 TLS is required, but with host.example the certificate is for another name", 1, false},
-		{"verify, authority", transport.Terms{Level: transport.Verify, Name: "other.example"}, &server{offers: offers, tls: other}, "deferred all: 451 4.7.5 TLS is required, but with host.example nobody whom we trust vouches for the certificate", 1, false},
-		{"verify, not offered", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{}, "deferred all: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
-		{"verify, broken", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{offers: offers, tls: broken}, "deferred all: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"verify, name", transport.Terms{Level: transport.Verify, Name: "d.example"}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the certificate is for another name", 1, false},
+		{"verify, authority", transport.Terms{Level: transport.Verify, Name: "other.example"}, &server{offers: offers, tls: other}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example nobody whom we trust vouches for the certificate", 1, false},
+		{"verify, not offered", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
+		{"verify, broken", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestPolicyFails(t *testing.T) {
 	})
 	for _, want := range []string{
 		"relayed by b.example: 250 2.0.0 queued",
-		"deferred all: 451 4.4.3 no TLSA",
+		"deferred all by b.example: 451 4.4.3 no TLSA",
 	} {
 		if got := show(s.Deliver(t.Context(), attempt("d.example", body, "b@d.example"))[0]); got != want {
 			t.Errorf("%s\nwant %s", got, want)
@@ -192,7 +192,7 @@ func TestRoute(t *testing.T) {
 		{"hangs up", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("!")}, "deferred all by host.example: 451 4.4.2 host.example: the connection broke at AUTH", true},
 		{"no AUTH", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: "STARTTLS", tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server offers no way to sign in that we know (SCRAM-SHA-256, PLAIN, LOGIN)", false},
 		{"not verified", Route{Via: "host.example", TLS: transport.Require, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server is not verified, so no credentials are sent", false},
-		{"stripped", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: "AUTH_PLAIN"}, "deferred all: 451 4.7.4 TLS is required, but host.example does not offer it", false},
+		{"stripped", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: "AUTH_PLAIN"}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", false},
 		{"no password", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: func() (string, error) { return "", fs.ErrNotExist }}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.3.5 the password of the route r cannot be read", false},
 		{"refused for good", Route{Via: "host.example"}, &server{greeting: "554 5.7.1 not you"}, "deferred all by host.example: 454 4.7.1 not you", false},
 	}

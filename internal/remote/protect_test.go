@@ -100,37 +100,37 @@ func TestUnmet(t *testing.T) {
 		want  string
 	}{
 		{"remembered", []func(*scene){stripped, func(s *scene) { s.levels["d.example"] = transport.Reached{Level: transport.Require, At: then} }},
-			"deferred all: 451 4.7.4 TLS is required (d.example had TLS on " + on + "), but host.example does not offer it"},
+			"deferred all by host.example: 451 4.7.4 TLS is required (d.example had TLS on " + on + "), but host.example does not offer it"},
 		{"remembered, verified", []func(*scene){bad, func(s *scene) { s.levels["d.example"] = transport.Reached{Level: transport.Verify, At: then} }},
-			"deferred all: 451 4.7.5 TLS is required (d.example had TLS with a verified certificate on " + on + "), but with host.example the certificate is for another name"},
+			"deferred all by host.example: 451 4.7.5 TLS is required (d.example had TLS with a verified certificate on " + on + "), but with host.example the certificate is for another name"},
 		{"MTA-STS", []func(*scene){bad, func(s *scene) { s.policy = promise(mtasts.Enforce) }},
-			"deferred all: 451 4.7.5 TLS is required (MTA-STS of d.example), but with host.example the certificate is for another name"},
+			"deferred all by host.example: 451 4.7.5 TLS is required (MTA-STS of d.example), but with host.example the certificate is for another name"},
 		{"not in the policy", []func(*scene){func(s *scene) { s.policy = promise(mtasts.Enforce); s.policy.MX[0] = "mx.example" }},
-			"deferred all: 451 4.7.0 host.example is not among the mail hosts that d.example names in its MTA-STS policy"},
+			"deferred all by host.example: 451 4.7.0 host.example is not among the mail hosts that d.example names in its MTA-STS policy"},
 		{"DANE", []func(*scene){func(s *scene) { s.tlsa("3 1 1 " + spki(ca.cert)) }},
-			"deferred all: 451 4.7.5 TLS is required (DANE for host.example), but with host.example what it presents matches none of its TLSA records"},
+			"deferred all by host.example: 451 4.7.5 TLS is required (DANE for host.example), but with host.example what it presents matches none of its TLSA records"},
 		{"DANE, a name", []func(*scene){bad, func(s *scene) { s.tlsa("2 1 1 " + spki(ca.cert)) }},
-			"deferred all: 451 4.7.5 TLS is required (DANE for host.example), but with host.example the certificate is for another name"},
+			"deferred all by host.example: 451 4.7.5 TLS is required (DANE for host.example), but with host.example the certificate is for another name"},
 		{"bogus", []func(*scene){func(s *scene) {
 			s.tlsa()
 			s.dns.Fail("_25._tcp.host.example", dns.TypeTLSA, resolve.ErrBogus)
-		}}, "deferred all: 451 4.4.3 what the DNS says of the TLSA records of host.example is not what its owner signed (DNSSEC)"},
+		}}, "deferred all by host.example: 451 4.4.3 what the DNS says of the TLSA records of host.example is not what its owner signed (DNSSEC)"},
 		{"no answer", []func(*scene){func(s *scene) {
 			s.tlsa()
 			s.dns.Fail("_25._tcp.host.example", dns.TypeTLSA, resolve.ErrTemporary)
-		}}, "deferred all: 451 4.4.3 the TLSA records of host.example cannot be looked up at the moment, and without them it must not be used"},
+		}}, "deferred all by host.example: 451 4.4.3 the TLSA records of host.example cannot be looked up at the moment, and without them it must not be used"},
 		{"REQUIRETLS", []func(*scene){func(s *scene) { s.need = true }},
-			"failed: 550 5.7.10 the message asks for protection (REQUIRETLS), and neither DNSSEC nor MTA-STS vouches for the mail hosts of d.example"},
+			"failed by host.example: 550 5.7.10 the message asks for protection (REQUIRETLS), and neither DNSSEC nor MTA-STS vouches for the mail hosts of d.example"},
 		{"REQUIRETLS, not offered", []func(*scene){func(s *scene) { s.need = true; s.policy = promise(mtasts.Testing) }},
-			"failed: 550 5.7.30 the message asks for protection on its whole way (REQUIRETLS), which host.example does not offer"},
+			"failed by host.example: 550 5.7.30 the message asks for protection on its whole way (REQUIRETLS), which host.example does not offer"},
 		{"REQUIRETLS, no TLS", []func(*scene){stripped, func(s *scene) { s.need = true; s.policy = promise(mtasts.Testing) }},
-			"failed: 550 5.7.10 TLS is required (REQUIRETLS), but host.example does not offer it"},
+			"failed by host.example: 550 5.7.10 TLS is required (REQUIRETLS), but host.example does not offer it"},
 		{"REQUIRETLS to an address", []func(*scene){func(s *scene) { s.need = true; s.to = "[192.0.2.1]" }},
-			"failed: 550 5.7.10 the message asks for protection (REQUIRETLS), and neither DNSSEC nor MTA-STS vouches for the mail hosts of [192.0.2.1]"},
+			"failed by [192.0.2.1]: 550 5.7.10 the message asks for protection (REQUIRETLS), and neither DNSSEC nor MTA-STS vouches for the mail hosts of [192.0.2.1]"},
 		{"REQUIRETLS over a route", []func(*scene){func(s *scene) { s.need = true; s.to = "route:verify" }},
-			"failed: 550 5.7.30 the message asks for protection on its whole way (REQUIRETLS), which host.example does not offer"},
+			"failed by host.example: 550 5.7.30 the message asks for protection on its whole way (REQUIRETLS), which host.example does not offer"},
 		{"the disk fails", []func(*scene){func(s *scene) { s.memory.err = errors.New("disk") }},
-			"deferred all: 451 4.3.0 what d.example promised (MTA-STS) cannot be read from the disk at the moment"},
+			"deferred all by host.example: 451 4.3.0 what d.example promised (MTA-STS) cannot be read from the disk at the moment"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestRemembers(t *testing.T) {
 	}
 	s.server.setOffers("")
 	s.sender.Close()
-	if got, want := show(s.deliver()), "deferred all: 451 4.7.4 TLS is required (d.example had TLS with a verified certificate on "+time.Now().UTC().Format("2 January 2006")+"), but host.example does not offer it"; got != want {
+	if got, want := show(s.deliver()), "deferred all by host.example: 451 4.7.4 TLS is required (d.example had TLS with a verified certificate on "+time.Now().UTC().Format("2 January 2006")+"), but host.example does not offer it"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	delete(s.levels, "d.example")

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +29,7 @@ import (
 type world struct {
 	t      testing.TB
 	fs     *crashfs.FS
+	hook   func(crashfs.Op) error // of fs and of those that come after it
 	clock  *clock.Fake
 	rng    *rand.Rand
 	random io.Reader
@@ -34,10 +37,25 @@ type world struct {
 	report *Report
 	mu     sync.Mutex // of the truths
 	truths []*truth
+	hunt   bool // a violation is not a failure of the test, but panics
 	loud   bool
+	fault  error // what reading a body may fail with; nil: it may not
+	lives  int   // starts
+	stray  bool  // the spool did not end by itself since the truths were learned
+	bulky  bool  // many messages are large
 	crowd  int   // messages that may wait before more are finished than come
 	size   int64 // of segments
 }
+
+// violation is a promise that was broken, where a test hunts for one.
+type violation string
+
+// Where the spool and its blobs are: in directories of their own, so that
+// the sync of one says nothing of the other.
+const (
+	spoolDir = "/log/spool"
+	blobDir  = "/files/blob"
+)
 
 // truth is what the spool has promised of one message.
 type truth struct {
@@ -46,8 +64,12 @@ type truth struct {
 	body    []byte
 	acked   bool
 	refused bool        // answered with an error
+	gone    bool        // not there after a start: it must never come back
 	states  [][]promise // of each recipient in the order of its changes, then of the marks
 	sure    []int       // of each: index of the last that is durable
+	life    []int       // of each: in which of the world's lives it was last changed
+	perhaps *promise    // of the first recipient: what a refused record said, which a crash may bring back
+	says    string      // the reason in the change that rides in this one's record
 	of      *truth      // the message whose end rides in this one's record
 }
 
@@ -67,9 +89,20 @@ const (
 
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{t: t, fs: crashfs.New(), clock: clock.NewFake(time.Unix(1e9, 0).UTC()), size: testSegment, crowd: 10}
-	w.rng = rand.New(rand.NewPCG(seed, 1))
-	w.random = &lockedReader{r: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})}
+	w.sow(seed)
+	err := errors.Join(w.fs.Mkdir("/log"), w.fs.Mkdir("/files"), w.fs.SyncDir("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return w
+}
+
+// sow makes all that follows depend on a seed.
+func (w *world) sow(seed uint64) {
+	w.rng = rand.New(rand.NewPCG(seed, 1))
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	w.random = &lockedReader{r: rand.NewChaCha8(key)}
 }
 
 type lockedReader struct {
@@ -84,19 +117,20 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 }
 
 func (w *world) options() (Options, error) {
-	blobs, err := blob.OpenDirOn(w.fs, "/blob")
+	blobs, err := blob.OpenDirOn(w.fs, blobDir)
 	log := slog.New(slog.DiscardHandler)
 	if w.loud {
 		log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	}
 	return Options{
-		Dir: "/spool", FS: w.fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
+		Dir: spoolDir, FS: w.fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
 		SegmentSize: w.size, Inline: testInline, DraftBudget: 1 << 20, FreshBudget: 64 << 10,
 	}, err
 }
 
 // open starts the spool; it fails only when the machine has stopped.
 func (w *world) open() error {
+	w.fs.Hook = w.hook
 	o, err := w.options()
 	if err != nil {
 		return err
@@ -106,6 +140,7 @@ func (w *world) open() error {
 		return err
 	}
 	w.s, w.report = s, report
+	w.lives++
 	s.Serve(func(*envelope.Envelope) {})
 	w.still()
 	return nil
@@ -114,7 +149,7 @@ func (w *world) open() error {
 func (w *world) mustOpen() {
 	w.t.Helper()
 	if err := w.open(); err != nil {
-		w.t.Fatal(err)
+		w.fatalf("the spool does not start: %v", err)
 	}
 }
 
@@ -167,7 +202,7 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 	e.ID = id
 	tr.id = id
 	tr.states = make([][]promise, n+1)
-	tr.sure = make([]int, n+1)
+	tr.sure, tr.life = make([]int, n+1), make([]int, n+1)
 	for i := range tr.states {
 		tr.states[i] = []promise{{}}
 	}
@@ -181,17 +216,24 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 func (w *world) change(tr *truth, recipient int, p promise) {
 	c := p.change(tr.id, recipient)
 	i := place(tr, recipient)
+	if !w.there(tr) {
+		return // its segment cannot be read at the moment
+	}
 	if last := tr.states[i][len(tr.states[i])-1]; last.status.Final() || tr.over() {
 		return
 	}
 	tr.states[i] = append(tr.states[i], p)
 	n := len(tr.states[i]) - 1
+	tr.life[i] = w.lives
 	w.s.Change([]envelope.Change{c}, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		tr.sure[i] = max(tr.sure[i], n)
 	})
 }
+
+// there reports whether a message is there to be seen.
+func (w *world) there(tr *truth) bool { return w.s.View(tr.id, func(*envelope.Envelope) {}) }
 
 func (p promise) change(id envelope.ID, recipient int) envelope.Change {
 	return envelope.Change{
@@ -211,6 +253,19 @@ func place(tr *truth, recipient int) int {
 // whether that is durable.
 func (tr *truth) over() bool {
 	for _, list := range tr.states[:len(tr.states)-1] {
+		if !list[len(list)-1].status.Final() {
+			return false
+		}
+	}
+	return true
+}
+
+// perhapsOver is over if what was refused has come back.
+func (tr *truth) perhapsOver() bool {
+	if tr.perhaps == nil {
+		return false
+	}
+	for _, list := range tr.states[1 : len(tr.states)-1] {
 		if !list[len(list)-1].status.Final() {
 			return false
 		}
@@ -238,55 +293,91 @@ func (w *world) check(context string) {
 			continue
 		}
 		known[tr.id] = true
-		there := w.s.Live(tr.id)
+		there := w.there(tr)
 		switch {
-		case !there && tr.acked && !tr.over():
+		case !there && tr.acked && !tr.over() && !(w.stray && tr.perhapsOver()):
 			w.fatalf("%s: message %d was acknowledged and is gone", context, i)
 		case there && tr.surely():
 			w.fatalf("%s: message %d was durably done and is back", context, i)
+		case there && tr.gone:
+			w.fatalf("%s: message %d was gone and is back", context, i)
+		case there && tr.refused && !w.stray:
+			w.fatalf("%s: message %d was refused and is there", context, i)
 		}
 		if there {
 			w.checkWhole(context, i, tr)
 		}
-		if tr.of != nil && !tr.acked && there != tr.of.rode(w.s, tr) {
-			w.fatalf("%s: message %d and the change in its record are not one", context, i)
+		if tr.of != nil && !tr.acked {
+			w.checkOne(context, i, tr, there)
 		}
 	}
 	w.s.Each(func(e *envelope.Envelope) bool {
 		if !known[e.ID] {
-			w.t.Errorf("%s: there is a message that nobody sent", context)
+			w.fatalf("%s: there is a message that nobody sent", context)
 		}
 		return true
 	})
 	for _, f := range w.report.Findings {
-		w.t.Errorf("%s: reported as damaged: %s", context, f)
-	}
-	if w.t.Failed() {
-		w.fatalf("%s: see above", context)
+		w.fatalf("%s: reported as damaged: %s", context, f)
 	}
 }
 
-// fatalf ends the test, and the spool first: its goroutines would keep the
-// bubble from ending.
+// learn takes what is there after a start for a promise: what is offered
+// once stays, and what is not there never comes back.
+func (w *world) learn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stray = false
+	for _, tr := range w.truths {
+		if tr.id.IsZero() {
+			continue
+		}
+		tr.of, tr.refused, tr.perhaps = nil, false, nil
+		tr.acked = w.s.View(tr.id, func(e *envelope.Envelope) {
+			for k, r := range e.Recipients {
+				tr.states[k] = []promise{{r.Status, r.Attempts, r.Next, r.Reason, false, false}}
+			}
+			tr.states[len(tr.states)-1] = []promise{{held: e.Held, delayed: e.Delayed}}
+			clear(tr.sure)
+		})
+		tr.gone = !tr.acked
+	}
+}
+
+// fatalf ends the test, or the hunt, and the spool first: its goroutines
+// would keep the bubble from ending.
 func (w *world) fatalf(format string, args ...any) {
 	w.t.Helper()
-	w.t.Errorf(format, args...)
-	w.fs.Stop()
-	go w.s.Close()
-	w.t.FailNow()
+	if w.s != nil {
+		w.fs.Stop()
+		go w.s.Close()
+	}
+	if w.hunt {
+		panic(violation(fmt.Sprintf(format, args...)))
+	}
+	w.t.Fatalf(format, args...)
 }
 
-// rode reports whether the end that rides in the record of by has happened.
-func (tr *truth) rode(s *Spool, by *truth) bool {
-	final := true
-	s.View(tr.id, func(e *envelope.Envelope) { final = e.Recipients[0].Status.Final() })
-	return final
+// checkOne checks that a refused or unanswered message and the change that
+// rode in its record both happened or neither.
+func (w *world) checkOne(context string, i int, tr *truth, there bool) {
+	w.t.Helper()
+	w.s.View(tr.of.id, func(e *envelope.Envelope) {
+		r := e.Recipients[0]
+		if there && !r.Status.Final() || !there && r.Reason == tr.says {
+			w.fatalf("%s: message %d and the change in its record are not one", context, i)
+		}
+	})
 }
 
 // checkWhole compares a message with what was committed.
 func (w *world) checkWhole(context string, i int, tr *truth) {
 	w.t.Helper()
 	b, err := w.s.Body(tr.id)
+	var told *envelope.Error
+	if w.fault != nil && errors.Is(err, w.fault) && errors.As(err, &told) && told.Code == 451 {
+		return
+	}
 	if err != nil {
 		w.fatalf("%s: message %d: %v", context, i, err)
 	}
@@ -316,7 +407,11 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 
 func (w *world) checkState(context string, i int, tr *truth, k int, got promise) {
 	w.t.Helper()
-	for _, p := range tr.states[k][tr.sure[k]:] {
+	said := tr.states[k][tr.sure[k]:]
+	if k == 0 && tr.perhaps != nil && w.stray {
+		said = append(slices.Clone(said), *tr.perhaps)
+	}
+	for _, p := range said {
 		if p.status == got.status && p.attempts == got.attempts && p.next.Equal(got.next) && p.reason == got.reason &&
 			p.held == got.held && p.delayed == got.delayed {
 			return
@@ -329,13 +424,17 @@ func (w *world) checkState(context string, i int, tr *truth, k int, got promise)
 func (w *world) step() {
 	var waiting []*truth
 	for _, tr := range w.truths {
-		if tr.acked && !tr.over() {
+		if tr.acked && !tr.over() && w.there(tr) {
 			waiting = append(waiting, tr)
 		}
 	}
 	kind := w.rng.IntN(20)
 	if len(waiting) > w.crowd {
 		kind = 10 + w.rng.IntN(10)
+	}
+	if w.bulky && kind%2 == 0 {
+		w.commit(1, testInline+w.rng.IntN(testInline))
+		return
 	}
 	if len(waiting) == 0 || kind < 9 {
 		w.commit(1+w.rng.IntN(3)*w.rng.IntN(2), w.rng.IntN(testInline))
@@ -375,30 +474,31 @@ func (w *world) together(n int) {
 // bounce fails the first recipient of a message and commits the bounce that
 // says so, as one.
 func (w *world) bounce(of *truth) {
-	p := promise{status: envelope.Failed, attempts: 1, reason: "550 no such user"}
+	p := promise{status: envelope.Failed, attempts: 1, reason: fmt.Sprint("550 no such user; told by ", len(w.truths))}
 	if list := of.states[0]; list[len(list)-1].status.Final() || of.of != nil {
 		return
 	}
 	tr, err := w.tryCommit(1, 700, p.change(of.id, 0))
-	tr.of = of
+	tr.of, tr.says = of, p.reason
 	tr.acked, tr.refused = err == nil, err != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	of.states[0] = append(of.states[0], p)
-	if tr.acked {
-		of.sure[0] = len(of.states[0]) - 1
+	if !tr.acked {
+		of.perhaps = &p
+		return
 	}
+	of.states[0] = append(of.states[0], p)
+	of.sure[0] = len(of.states[0]) - 1
 }
 
-// clone returns a world with the same promises and seed, to go on from.
+// clone returns a world with the same promises, to go on from.
 func (w *world) clone() *world {
-	c := newWorld(w.t, 7)
-	c.fs, c.loud, c.size, c.crowd, c.random = w.fs, w.loud, w.size, w.crowd, w.random
-	c.clock = clock.NewFake(w.clock.Now())
+	c := &world{t: w.t, fs: w.fs, clock: clock.NewFake(w.clock.Now()), rng: w.rng, random: w.random,
+		hunt: w.hunt, loud: w.loud, lives: w.lives, stray: w.stray, size: w.size, crowd: w.crowd}
 	copies := map[*truth]*truth{}
 	for _, tr := range w.truths {
 		n := *tr
-		n.sure = slices.Clone(tr.sure)
+		n.sure, n.life = slices.Clone(tr.sure), slices.Clone(tr.life)
 		n.states = nil
 		for _, list := range tr.states {
 			n.states = append(n.states, slices.Clone(list))
@@ -410,30 +510,4 @@ func (w *world) clone() *world {
 		c.truths = append(c.truths, &n)
 	}
 	return c
-}
-
-// fate turns the file system of a machine that has stopped into the one that
-// it finds when it starts again.
-type fate struct {
-	name string
-	left func(*crashfs.FS) *crashfs.FS
-}
-
-func fates(seed uint64) []fate {
-	power := func(name string, choose crashfs.Choose) fate {
-		return fate{name, func(fs *crashfs.FS) *crashfs.FS { return fs.Crash(choose) }}
-	}
-	r := rand.New(rand.NewPCG(seed, 2))
-	s := rand.New(rand.NewPCG(seed, 3))
-	return []fate{
-		power("all lost", func(int) int { return 0 }),
-		power("all kept", func(int) int { return 1 }),
-		power("torn", func(n int) int { return r.IntN(n) }),
-		power("torn too", func(n int) int { return s.IntN(n) }),
-		// The last, since it goes on with the same disk.
-		{"only the process died", func(fs *crashfs.FS) *crashfs.FS {
-			fs.Revive()
-			return fs
-		}},
-	}
 }

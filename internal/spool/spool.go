@@ -69,6 +69,7 @@ type Spool struct {
 
 	o      Options
 	pool   segment.Pool
+	blind  bool         // a part of the log could not be relied upon at the start
 	drafts atomic.Int64 // octets of drafts in memory
 	// running counts the committer, the housekeeper and calls of durable.
 	running sync.WaitGroup
@@ -114,7 +115,7 @@ func Open(o Options) (*Spool, *Report, error) {
 	}
 	report.Took = o.Clock.Now().Sub(began)
 	report.Log(o.Log)
-	s.l, s.seq, s.durable = state.Ledger, state.Seq, state.Durable
+	s.l, s.seq, s.durable, s.blind = state.Ledger, state.Seq, state.Durable, state.Blind
 	s.Counters.Live.Store(int64(report.Messages))
 	s.running.Add(2)
 	go s.run()
@@ -164,9 +165,10 @@ func (s *Spool) Each(f func(*envelope.Envelope) bool) {
 	s.l.Each(func(e *ledger.Entry) bool { return f(e.Envelope) })
 }
 
-// Live reports whether a message is there and not done.
+// Live reports whether a message may still be delivered: it is there and not
+// done, or it may be in a part of the log that cannot be read at the moment.
 func (s *Spool) Live(id envelope.ID) bool {
-	return s.View(id, func(*envelope.Envelope) {})
+	return s.blind || s.View(id, func(*envelope.Envelope) {})
 }
 
 // Release says that the first attempt of a message is over: its body is no

@@ -64,39 +64,50 @@ func (h *Hasher) Hash(ctx context.Context, p Password) (string, error) {
 	if _, err := io.ReadFull(h.random, salt); err != nil {
 		return "", err
 	}
-	sum, err := h.run(ctx, p, phc{h.cost, salt, make([]byte, hashSize)})
+	done, err := h.enter(ctx)
 	if err != nil {
 		return "", err
 	}
-	return phc{h.cost, salt, sum}.String(), nil
+	defer done()
+	w := phc{h.cost, salt, make([]byte, hashSize)}
+	w.sum = h.run(p, w)
+	return w.String(), nil
 }
 
-// Verify reports whether stored is the hash of p. It always runs Argon2id
-// once: where stored is empty or damaged, as for an account that does not
-// exist, the answer is no after the same time.
-func (h *Hasher) Verify(ctx context.Context, p Password, stored string) (bool, error) {
-	if h.waiting.Add(1) > int64(waitersPerRun*cap(h.runs)) {
-		h.waiting.Add(-1)
-		return false, ErrBusy
-	}
+// Turn waits until there is room for one Verify. done ends the turn. It
+// returns ErrBusy where too many wait already.
+func (h *Hasher) Turn(ctx context.Context) (done func(), err error) {
 	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > int64(waitersPerRun*cap(h.runs)) {
+		return nil, ErrBusy
+	}
+	return h.enter(ctx)
+}
+
+func (h *Hasher) enter(ctx context.Context) (done func(), err error) {
+	select {
+	case h.runs <- struct{}{}:
+		return func() { <-h.runs }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Verify reports whether stored is the hash of p. It is called within a turn
+// and always runs Argon2id once: where stored is empty or damaged, as for an
+// account that does not exist, the answer is no after the same time.
+func (h *Hasher) Verify(p Password, stored string) bool {
 	want, err := parsePHC(stored)
 	if err != nil {
 		want = phc{h.cost, make([]byte, saltSize), nil}
 	}
-	sum, err := h.run(ctx, p, want)
-	return err == nil && len(want.sum) == hashSize && subtle.ConstantTimeCompare(sum, want.sum) == 1, err
+	sum := h.run(p, want)
+	return len(want.sum) == hashSize && subtle.ConstantTimeCompare(sum, want.sum) == 1
 }
 
-func (h *Hasher) run(ctx context.Context, p Password, w phc) ([]byte, error) {
-	select {
-	case h.runs <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-h.runs }()
+func (h *Hasher) run(p Password, w phc) []byte {
 	h.count.Add(1)
-	return argon2.IDKey([]byte(p), w.salt, w.Time, w.Memory, w.Lanes, hashSize), nil
+	return argon2.IDKey([]byte(p), w.salt, w.Time, w.Memory, w.Lanes, hashSize)
 }
 
 // phc is a hash with its salt and cost, written

@@ -104,7 +104,7 @@ func TestArgon2CostIsWhatWePromise(t *testing.T) {
 	if err != nil || !strings.HasPrefix(s, "$argon2id$v=19$m=65536,t=3,p=1$") {
 		t.Fatalf("%s, %v", s, err)
 	}
-	if ok, err := h.Verify(context.Background(), "correct horse", s); !ok || err != nil {
+	if ok, err := verify(context.Background(), h, "correct horse", s); !ok || err != nil {
 		t.Errorf("%v, %v", ok, err)
 	}
 }
@@ -122,7 +122,7 @@ func TestHash(t *testing.T) {
 	}
 	n.Store(0)
 	for p, want := range map[Password]bool{"correct horse": true, "Correct horse": false, "correct horse ": false} {
-		if ok, err := h.Verify(ctx, p, a); ok != want || err != nil {
+		if ok, err := verify(ctx, h, p, a); ok != want || err != nil {
 			t.Errorf("%q: %v, %v", string(p), ok, err)
 		}
 	}
@@ -156,7 +156,7 @@ func TestDamagedHash(t *testing.T) {
 		with(4, empty), with(4, "!!!"), with(5, empty), with(5, "AAAA"), with(5, ""),
 	} {
 		before := n.Load()
-		ok, err := h.Verify(context.Background(), "correct horse", bad)
+		ok, err := verify(context.Background(), h, "correct horse", bad)
 		if ok || err != nil {
 			t.Errorf("%q: %v, %v", bad, ok, err)
 		}
@@ -164,6 +164,16 @@ func TestDamagedHash(t *testing.T) {
 			t.Errorf("%q: %d runs", bad, n.Load()-before)
 		}
 	}
+}
+
+// verify is a turn with one run.
+func verify(ctx context.Context, h *Hasher, p Password, stored string) (bool, error) {
+	done, err := h.Turn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	return h.Verify(p, stored), nil
 }
 
 func TestRunsAndWaitersAreBounded(t *testing.T) {
@@ -175,7 +185,7 @@ func TestRunsAndWaitersAreBounded(t *testing.T) {
 	var all sync.WaitGroup
 	for range 2 * waitersPerRun {
 		all.Go(func() {
-			if _, err := h.Verify(ctx, "x", ""); !errors.Is(err, context.Canceled) {
+			if _, err := verify(ctx, h, "x", ""); !errors.Is(err, context.Canceled) {
 				t.Errorf("waiting: %v", err)
 			}
 		})
@@ -183,7 +193,7 @@ func TestRunsAndWaitersAreBounded(t *testing.T) {
 	for h.waiting.Load() < 2*waitersPerRun {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := h.Verify(ctx, "x", ""); !errors.Is(err, ErrBusy) {
+	if _, err := verify(ctx, h, "x", ""); !errors.Is(err, ErrBusy) {
 		t.Errorf("one too many: %v", err)
 	}
 	cancel()
@@ -192,7 +202,7 @@ func TestRunsAndWaitersAreBounded(t *testing.T) {
 		t.Errorf("%d runs beyond the bound", n.Load())
 	}
 	<-h.runs
-	if _, err := h.Verify(context.Background(), "x", ""); err != nil || h.waiting.Load() != 0 {
+	if _, err := verify(context.Background(), h, "x", ""); err != nil || h.waiting.Load() != 0 {
 		t.Errorf("with a place free: %v, %d waiting", err, h.waiting.Load())
 	}
 }
@@ -252,7 +262,7 @@ func BenchmarkArgon2id(b *testing.B) {
 	var n atomic.Int64
 	h := NewHasher(Argon2id, 1, rand.Reader, &n)
 	for b.Loop() {
-		if _, err := h.Verify(context.Background(), "correct horse", ""); err != nil {
+		if _, err := verify(context.Background(), h, "correct horse", ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -33,6 +33,7 @@ type Exchange struct {
 type claim struct {
 	address addr.Address   // that its login means
 	person  *record.Person // nil: nobody
+	as      uint64         // how often accounts had changed before it was looked up
 	authzid string         // whom it wants to act as
 }
 
@@ -99,7 +100,7 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 	if err := x.wait(ctx); err != nil {
 		return nil, false, err
 	}
-	c, err := x.desk.verify(ctx, x.claim.person, password, x.from)
+	c, err := x.desk.verify(ctx, &x.claim, password, x.from)
 	if err != nil {
 		return nil, false, errLater(err)
 	}
@@ -160,11 +161,12 @@ func (x *Exchange) scramEnd(_ context.Context, response []byte) ([]byte, bool, e
 
 // identify finds out who a login means.
 func (x *Exchange) identify(ctx context.Context, login, authzid string) error {
+	as := x.desk.verified.now()
 	a, p, err := x.desk.people.Login(ctx, login)
 	if err != nil {
 		return errLater(err)
 	}
-	x.claim = claim{a, p, authzid}
+	x.claim = claim{a, p, as, authzid}
 	return nil
 }
 

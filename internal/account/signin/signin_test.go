@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -577,17 +578,40 @@ func TestVerifiedIsRemembered(t *testing.T) {
 	try("192.0.2.1", password, true, 1, "nothing is remembered of a frozen one")
 }
 
-// A change while a password is being hashed: the old one is not remembered.
+// A client that opens many connections at once costs one run.
+func TestManyAtOnceAreVerifiedOnce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	p := d.add(address, password)
+	d.hasher = secret.NewHasher(secret.Cost{Time: 1, Memory: 64, Lanes: 1}, 1, rand.Reader, &d.hashes)
+	var all sync.WaitGroup
+	before := d.hashes.Load()
+	for range 20 {
+		all.Go(func() {
+			if c, err := d.verify(context.Background(), &claim{person: p}, password, netip.MustParsePrefix("192.0.2.0/24")); c == nil || err != nil {
+				t.Errorf("%v, %v", c, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := d.hashes.Load() - before; n != 1 {
+		t.Errorf("%d runs", n)
+	}
+}
+
+// A change after an account was looked up: the old password, whose hash is
+// still in hand, is not remembered.
 func TestChangeWhileHashing(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	p := d.add(address, password)
-	from := netip.MustParsePrefix("192.0.2.0/24")
-	mark := d.verified.token(p.ID, from, password)
-	_, changes := d.verified.get(mark)
+	c := claim{person: p, as: d.verified.now()}
 	d.Forget([]int64{p.ID})
-	d.verified.put(mark, p.ID, p.Credentials[0], changes)
-	if c, _ := d.verified.get(mark); c != nil {
+	from := netip.MustParsePrefix("192.0.2.0/24")
+	if found, err := d.verify(context.Background(), &c, password, from); found == nil || err != nil {
+		t.Fatalf("%v, %v", found, err)
+	}
+	if d.verified.get(d.verified.token(p.ID, from, password)) != nil {
 		t.Error("remembered although the account changed meanwhile")
 	}
 }

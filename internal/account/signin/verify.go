@@ -17,21 +17,20 @@ import (
 	"gatepost/internal/clock"
 )
 
-// verify checks a password against every credential of a person and returns
-// the one it is, nil for none. Nobody, and accounts without a password, cost
-// an Argon2id run like any other.
-func (d *Desk) verify(ctx context.Context, who *record.Person, password string, from netip.Prefix) (*record.Credential, error) {
+// verify checks a password against every credential of whom a client claims
+// to be, and returns the one it is, nil for none. Nobody, and accounts
+// without a password, cost an Argon2id run like any other.
+func (d *Desk) verify(ctx context.Context, claim *claim, password string, from netip.Prefix) (*record.Credential, error) {
 	p, err := secret.Prepare(password)
 	if err != nil {
 		return nil, nil // it tells nothing of the account: no hash is needed to hide it
 	}
+	who := claim.person
 	if who == nil {
-		_, err := d.hasher.Verify(ctx, p, "")
-		return nil, err
+		who = &record.Person{}
 	}
 	mark := d.verified.token(who.ID, from, p)
-	c, changes := d.verified.get(mark)
-	if c != nil {
+	if c := d.verified.get(mark); c != nil {
 		return c, nil
 	}
 	chosen := &record.Credential{} // nobody's: it matches nothing
@@ -43,12 +42,21 @@ func (d *Desk) verify(ctx context.Context, who *record.Person, password string, 
 			return c, nil
 		}
 	}
-	ok, err := d.hasher.Verify(ctx, p, chosen.Argon2)
-	if err != nil || !ok {
+	done, err := d.hasher.Turn(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer done()
+	// A client that opens many connections at once has all of them wait for
+	// the first one's run.
+	if c := d.verified.get(mark); c != nil {
+		return c, nil
+	}
+	if !d.hasher.Verify(p, chosen.Argon2) {
+		return nil, nil
+	}
 	if !who.Frozen { // else the second try would be quicker, and tell that the first was right
-		d.verified.put(mark, who.ID, chosen, changes)
+		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
 	return chosen, nil
 }
@@ -103,25 +111,33 @@ func (v *verified) token(account int64, from netip.Prefix, p secret.Password) to
 	return token(h.Sum(nil))
 }
 
-// get returns the credential that was right, nil if it has to be verified,
-// and what put must be given.
-func (v *verified) get(t token) (*record.Credential, uint64) {
+// now returns what put must be given: it is asked before an account is
+// looked up.
+func (v *verified) now() (changes uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changes
+}
+
+// get returns the credential that was right, nil if it has to be verified.
+func (v *verified) get(t token) *record.Credential {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s, ok := v.entries.Get(t)
 	if !ok || !v.clock.Now().Before(s.until) {
-		return nil, v.changes
+		return nil
 	}
-	return s.credential, v.changes
+	return s.credential
 }
 
-// put remembers a success, unless an account changed since get: the password
+// put remembers a success, unless an account changed since now: the password
 // that was verified may be the one that was just replaced.
-func (v *verified) put(t token, account int64, c *record.Credential, changes uint64) {
+func (v *verified) put(t token, s success, changes uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.key != nil && v.changes == changes {
-		v.entries.Put(t, success{account, c, v.clock.Now().Add(verifiedFor)})
+		s.until = v.clock.Now().Add(verifiedFor)
+		v.entries.Put(t, s)
 	}
 }
 

@@ -1,9 +1,6 @@
 package crashfs
 
-import (
-	"path"
-	"slices"
-)
+import "path"
 
 // Choose decides what a crash leaves: it returns a number from 0 to n-1.
 type Choose func(n int) int
@@ -18,8 +15,8 @@ func (f *FS) Crash(choose Choose) *FS {
 	after := New()
 	moved := map[*inode]*inode{}
 	for _, i := range f.files {
-		n := &inode{id: i.id, durable: i.survive(choose)}
-		n.now = slices.Clone(n.durable)
+		n := &inode{durable: i.survive(choose)}
+		n.now = n.durable.share()
 		moved[i] = n
 		after.files = append(after.files, n)
 	}
@@ -51,8 +48,8 @@ func (f *FS) keep(name string, after *FS, moved map[*inode]*inode, choose Choose
 
 // survive returns the content of a file after a crash: each write that is
 // not sure is absent, present or torn.
-func (i *inode) survive(choose Choose) []byte {
-	left := slices.Clone(i.durable)
+func (i *inode) survive(choose Choose) content {
+	left := i.durable.share()
 	for _, w := range i.writes {
 		fate := 1
 		if !w.sure {
@@ -60,9 +57,9 @@ func (i *inode) survive(choose Choose) []byte {
 		}
 		switch fate {
 		case 1:
-			left = put(left, w.data, w.off)
+			left.put(w.data, w.off)
 		case 2:
-			left = w.tear(left, choose)
+			w.tear(&left, choose)
 		}
 	}
 	return left
@@ -71,7 +68,7 @@ func (i *inode) survive(choose Choose) []byte {
 // tear writes some of the sectors that w touches. Long writes are torn in
 // at most 64 pieces, so that a choice is not wasted on each sector of a
 // megabyte of zeros.
-func (w write) tear(left []byte, choose Choose) []byte {
+func (w write) tear(left *content, choose Choose) {
 	piece := int64(Sector)
 	for int64(len(w.data)) > 64*piece {
 		piece *= 2
@@ -79,11 +76,10 @@ func (w write) tear(left []byte, choose Choose) []byte {
 	for from := int64(0); from < int64(len(w.data)); {
 		to := min((w.off+from)/piece*piece+piece-w.off, int64(len(w.data)))
 		if choose(2) == 1 {
-			left = put(left, w.data[from:to], w.off+from)
+			left.put(w.data[from:to], w.off+from)
 		}
 		from = to
 	}
-	return left
 }
 
 // Flip inverts one bit of a file at rest, as a decaying disk does. It
@@ -92,12 +88,13 @@ func (f *FS) Flip(name string, bit int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, i, err := f.find(name)
-	if err != nil || i == nil || bit/8 >= int64(len(i.now)) {
+	if err != nil || i == nil || bit/8 >= int64(len(i.now.b)) {
 		return false
 	}
-	for _, content := range [][]byte{i.now, i.durable} {
-		if bit/8 < int64(len(content)) {
-			content[bit/8] ^= 1 << (bit % 8)
+	for _, c := range []*content{&i.now, &i.durable} {
+		if bit/8 < int64(len(c.b)) {
+			c.own()
+			c.b[bit/8] ^= 1 << (bit % 8)
 		}
 	}
 	return true

@@ -20,10 +20,10 @@ func Reason(o envelope.Outcome) string {
 	if o.Err == nil {
 		return "no answer"
 	}
-	said := cut(message.Printable(o.Err.Reply.Error()), maxReply)
-	if o.Host == "" {
-		return said
+	if o.Host == "" || o.Ours {
+		return cut(message.Printable(o.Err.Text), maxReply)
 	}
+	said := cut(message.Printable(o.Err.Reply.Error()), maxReply)
 	meaning, _ := dsn.Explain(&o.Err.Reply)
 	return cut(message.Printable(o.Host), maxReply) + " answered " + said + ". " + meaning
 }

@@ -138,7 +138,10 @@ func (p *Plan) lose(e *envelope.Envelope, c envelope.Change, r dsn.Recipient, f 
 func report(e *envelope.Envelope, c envelope.Change, action dsn.Action, o envelope.Outcome, f Facts) dsn.Recipient {
 	r := dsn.Recipient{
 		To: e.Recipients[c.Recipient].To, ORcpt: e.Recipients[c.Recipient].ORcpt,
-		Action: action, Host: o.Host, LastAttempt: f.Now,
+		Action: action, LastAttempt: f.Now,
+	}
+	if !o.Ours { // RFC 3464, section 2.3.5: the server that said so
+		r.Host = o.Host
 	}
 	if o.Err != nil {
 		r.Reply = &o.Err.Reply

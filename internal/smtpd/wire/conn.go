@@ -69,6 +69,7 @@ type Conn struct {
 	conn  net.Conn        // what is read and written: base, or TLS over it
 	base  net.Conn        // as it came
 	sock  syscall.RawConn // of plain TCP, else nil: see socket.go
+	under syscall.RawConn // of TCP below TLS, else nil
 	try   func(fd uintptr) bool
 	tried error // what try came to
 	clock clock.Clock
@@ -91,7 +92,11 @@ type Conn struct {
 // New returns the wire over conn. stop tells when the server drains.
 func New(conn net.Conn, c clock.Clock, stop *atomic.Bool) *Conn {
 	w := &Conn{conn: conn, base: conn, clock: c, stop: stop}
-	w.sock = socketOf(conn)
+	if t, ok := conn.(*tls.Conn); ok {
+		w.under = socketOf(t.NetConn())
+	} else {
+		w.sock = socketOf(conn)
+	}
 	w.try = w.trySocket
 	return w
 }
@@ -110,13 +115,16 @@ func (c *Conn) StartTLS(config *tls.Config, timeout time.Duration) (*tls.Conn, e
 	if err := t.Handshake(); err != nil {
 		return nil, err
 	}
-	c.conn, c.sock = t, nil
+	c.conn, c.sock, c.under = t, nil, c.sock
 	return t, nil
 }
 
 // Interrupt ends a wait, from another goroutine: if it is Idle and the
 // server drains, it ends in ErrDraining, else it goes on.
-func (c *Conn) Interrupt() { _ = c.base.SetReadDeadline(time.Unix(1, 0)) }
+func (c *Conn) Interrupt() { _ = c.base.SetReadDeadline(past) }
+
+// past is a deadline that ends a wait, or lets none begin.
+var past = time.Unix(1, 0)
 
 // Cut ends the connection, from another goroutine.
 func (c *Conn) Cut() { _ = c.base.Close() }

@@ -177,7 +177,7 @@ func (c *Conn) readConn() error {
 	if c.in != nil {
 		p = c.in[c.w:]
 	}
-	n, err := c.conn.Read(p)
+	n, err := c.readPatiently(p)
 	if n == 0 {
 		return err
 	}
@@ -187,6 +187,29 @@ func (c *Conn) readConn() error {
 	}
 	c.w += n
 	return nil
+}
+
+// readPatiently is a read that may have to wait long. TLS waits deep in calls
+// whose stack is most of what an idle client costs, so where nothing has been
+// decrypted yet, the wait is for the socket below it.
+func (c *Conn) readPatiently(p []byte) (int, error) {
+	if c.under == nil || c.Bulk {
+		return c.conn.Read(p)
+	}
+	if err := c.base.SetReadDeadline(past); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Read(p)
+	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	if err := c.arm(); err != nil {
+		return 0, err
+	}
+	if err := c.under.Read(readable); err != nil {
+		return 0, err
+	}
+	return c.conn.Read(p)
 }
 
 // arm sets the deadline of a read that may wait.

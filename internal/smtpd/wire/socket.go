@@ -52,6 +52,17 @@ func (c *Conn) trySocket(fd uintptr) bool {
 	return true
 }
 
+// readable reports whether a socket has anything to read, or has ended.
+func readable(fd uintptr) bool {
+	var p [1]byte
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK)
+		if err != syscall.EINTR {
+			return err != syscall.EAGAIN
+		}
+	}
+}
+
 func readFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, p)

@@ -38,6 +38,10 @@ type State struct {
 	Ledger  *ledger.Ledger
 	Seq     uint64    // the highest that was ever used
 	Durable wire.Mark // what is durable for certain
+	// Blind says that a part of the log cannot be read, or not be made
+	// durable, at the moment: there may be messages that are not in the
+	// ledger, and changes of those that are; or some that a crash undoes.
+	Blind bool
 }
 
 // Read reads the log. What is damaged is in the report; an error says that
@@ -162,6 +166,7 @@ func (r *recovery) replay(g *segment.Segment, f wire.Found) {
 func (r *recovery) finish() {
 	for _, rd := range r.readings {
 		g := rd.Segment
+		r.Blind = r.Blind || g.Stuck || g.Bad
 		switch {
 		case g.Stuck || rd.Indexed:
 		case rd.Empty():
@@ -175,11 +180,23 @@ func (r *recovery) finish() {
 		}
 		rd.Found = nil
 	}
+	if n := r.pool.Aside(); n > 0 {
+		r.report.find("%d damaged files are set aside in %s; take them away once they are not needed any more", n, r.pool.Dir)
+	}
+	if !r.Blind {
+		return
+	}
+	// What cannot be read may explain the rest, or be explained by it: that a
+	// message is done, or has moved. So all stays as it is until another start
+	// can read it, or somebody takes it away.
+	for _, g := range r.Ledger.Segments {
+		g.Stuck = true
+	}
 }
 
-// match compares the blobs with the messages. It removes those that belong to no message, and finds those that are
-// missing. Where anything was lost, the blob of a lost message may be all
-// that is left of it, and stays.
+// match compares the blobs with the messages: it removes those that belong
+// to none, and finds those that are missing. Where anything was lost, the
+// blob of a lost message may be all that is left of it, and stays.
 func (r *recovery) match() error {
 	l, report := r.Ledger, r.report
 	there := map[envelope.ID]bool{}

@@ -35,15 +35,21 @@ type Pool struct {
 	gen   uint64     // the highest that was ever used
 	ready *Segment   // empty, to be used next
 	free  []*Segment
+	aside int // damaged segments that were set aside
 }
 
 // Open lists the directory, which it makes when it is missing, and opens the
-// segments that are in use, by generation.
+// segments that are in use, by generation. What it has seen is durable then:
+// a process that died may have freed a segment and not synced its new name,
+// and what explained that segment is not needed any more. It fails when a newer version of Gatepost has been here.
 func (p *Pool) Open() ([]*Segment, error) {
 	if err := p.FS.Mkdir(p.Dir); err != nil {
 		return nil, err
 	}
 	if err := p.FS.SyncDir(filepath.Dir(p.Dir)); err != nil {
+		return nil, err
+	}
+	if err := p.FS.SyncDir(p.Dir); err != nil {
 		return nil, err
 	}
 	names, err := p.FS.List(p.Dir)
@@ -77,6 +83,9 @@ func (p *Pool) open(name string) (*Segment, error) {
 	switch suffix {
 	case suffixNew:
 		return nil, p.FS.Remove(g.Path)
+	case suffixDamaged:
+		p.aside++
+		return nil, nil
 	case suffixUsed, suffixFree:
 	default:
 		return nil, nil
@@ -85,7 +94,10 @@ func (p *Pool) open(name string) (*Segment, error) {
 	if g.file, err = p.FS.Open(g.Path); err != nil {
 		return nil, err
 	}
-	if g.Size, err = g.file.Size(); err != nil {
+	if g.Size, err = g.file.Size(); err == nil && suffix == suffixUsed {
+		err = g.checkVersion()
+	}
+	if err != nil {
 		_ = g.file.Close()
 		return nil, err
 	}
@@ -95,6 +107,23 @@ func (p *Pool) open(name string) (*Segment, error) {
 	}
 	return g, nil
 }
+
+// checkVersion refuses what a newer version of Gatepost has written: to take
+// it for damage would lose it. What cannot be read is judged later.
+func (g *Segment) checkVersion() error {
+	b := make([]byte, wire.Block)
+	if readFull(g.file, b, 0) != nil {
+		return nil
+	}
+	if version, ok := wire.Version(b); ok && wire.Newer(version) {
+		return fmt.Errorf("%s was written by a newer version of Gatepost (format %c): use that version; the log was left as it is",
+			g.Path, version)
+	}
+	return nil
+}
+
+// Aside returns how many damaged segments are set aside.
+func (p *Pool) Aside() int { return p.aside }
 
 // path returns the path of a generation's file.
 func (p *Pool) path(gen uint64, suffix string) string {

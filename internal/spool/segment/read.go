@@ -2,9 +2,7 @@ package segment
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 
 	"gatepost/internal/spool/wire"
 )
@@ -24,8 +22,7 @@ type Reading struct {
 	// Findings are sentences about what is damaged for certain.
 	Findings []string
 
-	holes bool  // part of the file could not be read at all
-	end   int64 // where what was read ends
+	end int64 // where what was read ends
 }
 
 // Trouble is a place that could not be read. Whether it is a torn tail or
@@ -44,11 +41,7 @@ func Read(g *Segment) *Reading {
 	}
 	content := r.readWhole()
 	r.scan(content)
-	if r.holes {
-		g.Damaged = true
-		r.find("parts of %s cannot be read from the disk", g.Path)
-	}
-	if !r.Empty() {
+	if !g.Stuck && !r.Empty() {
 		r.harden(content)
 	}
 	return r
@@ -80,8 +73,12 @@ func (r *Reading) identify() bool {
 		return false
 	}
 	if h, ok := wire.ParseSegmentHead(b); ok {
-		// A header of another generation was written when the segment was to
-		// be used again, and a crash came before its name changed.
+		if h.Gen < g.Gen {
+			g.Stuck = true
+			r.find("%s has the header of an older generation and is left as it is", g.Path)
+		}
+		// That of a newer one was written when the segment, which held
+		// nothing, was to be used, and a crash came before its name changed.
 		g.Tag = h.Tag
 		return h.Gen == g.Gen
 	}
@@ -108,7 +105,7 @@ func (r *Reading) readIndexed() bool {
 	if !ok || t.Gen != g.Gen || t.Tag != g.Tag {
 		return false
 	}
-	r.Marks = append(r.Marks, wire.Mark{Seq: t.Last, Gen: g.Gen}, t.Before)
+	r.Marks = append(r.Marks, wire.Mark{Seq: t.Sound(), Gen: g.Gen}, t.Before)
 	if t.Offset < wire.Block || t.Offset+int64(t.Length)+wire.TrailerSize > g.Size {
 		return false
 	}
@@ -131,15 +128,17 @@ func (r *Reading) parseIndex(index []byte, t wire.Trailer) bool {
 	if len(list) != t.Count {
 		return false
 	}
-	r.Found, r.Indexed, r.Sound, r.Last = list, true, t.Last, t.Last
+	r.Found, r.Indexed, r.Sound, r.Last = list, true, t.Sound(), t.Last
 	return true
 }
 
 // readWhole reads the content of the file, with zeros where it cannot be
-// read.
+// read. What cannot be read now may be read at the next start: then the file
+// is not written to, nor freed.
 func (r *Reading) readWhole() []byte {
 	const chunk = 256 << 10
 	b := make([]byte, r.Segment.Size)
+	var failed error
 	for off := 0; off < len(b); off += chunk {
 		part := b[off:min(off+chunk, len(b))]
 		if readFull(r.Segment.file, part, int64(off)) == nil {
@@ -149,9 +148,13 @@ func (r *Reading) readWhole() []byte {
 			piece := part[at:min(at+wire.Block, len(part))]
 			if err := readFull(r.Segment.file, piece, int64(off+at)); err != nil {
 				clear(piece)
-				r.holes = r.holes || !errors.Is(err, io.ErrUnexpectedEOF)
+				failed = err
 			}
 		}
+	}
+	if failed != nil {
+		r.Segment.Stuck = true
+		r.find("parts of %s cannot be read: %v", r.Segment.Path, failed)
 	}
 	return b
 }
@@ -280,7 +283,7 @@ func (r *Reading) harden(content []byte) {
 // the next start is fast. Records for which skip is true count for nothing.
 func (r *Reading) Seal(skip func(wire.Found) bool) error {
 	g := r.Segment
-	if r.holes || g.Bad {
+	if g.Bad || g.Damaged {
 		return nil
 	}
 	for _, f := range r.Found {
@@ -289,7 +292,12 @@ func (r *Reading) Seal(skip func(wire.Found) bool) error {
 			g.count++
 		}
 	}
-	g.used, g.last = r.end, r.Last
+	g.used, g.last, g.torn = r.end, r.Last, int(r.Last-r.Sound)
+	for _, m := range r.Marks {
+		if m.Gen < g.Gen {
+			g.before = m
+		}
+	}
 	if !g.Fits(0, 0) {
 		g.index, g.count = nil, 0
 		return nil

@@ -28,6 +28,7 @@ type Segment struct {
 	count  int // records in index
 	before wire.Mark
 	last   uint64 // sequence; zero: nothing is appended
+	torn   int    // sequences up to last that a crash cut short
 
 	// The rest is the spool's, under its lock.
 
@@ -42,11 +43,11 @@ type Segment struct {
 	Sealed bool // it has an index, or will never have one
 	Bad    bool // a write or sync failed: nothing is written to it any more
 	Unread bool // something in it cannot be copied: it must empty by itself
-	Stuck  bool // it cannot be freed before the next start
+	Stuck  bool // it is left as it is until the next start
 	Freed  bool
 
-	// Damaged says that something in it was lost: it is set aside in the
-	// end, and not written over.
+	// Damaged says that something in it was lost: it gets no index, so that
+	// every start reads and reports it, and in the end it is set aside.
 	Damaged bool
 }
 
@@ -77,7 +78,7 @@ func (g *Segment) Seal() error {
 	b := make([]byte, g.Size-start)
 	copy(b, index)
 	wire.Trailer{
-		Gen: g.Gen, Tag: g.Tag, Last: g.last, Before: g.before,
+		Gen: g.Gen, Tag: g.Tag, Last: g.last, Torn: g.torn, Before: g.before,
 		Offset: start, Length: len(index), Count: g.count, Sum: wire.Checksum(index),
 	}.Put(b[len(b)-wire.TrailerSize:])
 	_, err := g.file.WriteAt(b, start)

@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	segmentMagic = 0x316c6f6f70735047 // "GPspool1": the version of the format is its last letter
+	segmentMagic = 0x316c6f6f70735047 // "GPspool1": the last octet is the version of the format
 	batchMagic   = 0x62737047         // "Gpsb"
 	trailerMagic = 0x69737047         // "Gpsi"
 	recordMagic  = 0x5247             // "GR"
@@ -70,13 +70,29 @@ func (h SegmentHead) Encode() []byte {
 	return b
 }
 
+// headSize is what a segment's head takes of its block, in octets. Every
+// version of the format begins a segment so: magic, three numbers, sum.
+const headSize = 36
+
 // ParseSegmentHead reads what Encode returned.
 func ParseSegmentHead(b []byte) (h SegmentHead, ok bool) {
-	if len(b) < 36 || le.Uint64(b) != segmentMagic || le.Uint32(b[32:]) != Checksum(b[:32]) {
+	if version, ok := Version(b); !ok || version != segmentMagic>>56 {
 		return h, false
 	}
 	return SegmentHead{le.Uint64(b[8:]), le.Uint64(b[16:]), int64(le.Uint64(b[24:]))}, true
 }
+
+// Version returns the version of the format of a segment that begins with b,
+// a character; Newer tells whether this program can read it.
+func Version(b []byte) (version byte, ok bool) {
+	if len(b) < headSize || le.Uint64(b)<<8 != segmentMagic<<8&(1<<64-1) || le.Uint32(b[32:]) != Checksum(b[:32]) {
+		return 0, false
+	}
+	return b[7], true
+}
+
+// Newer reports whether a version came after the one that is written here.
+func Newer(version byte) bool { return version > segmentMagic>>56 }
 
 // Mark says that up to a sequence everything that was written to the
 // segment of a generation was durable.
@@ -198,6 +214,7 @@ func ParseIndex(b []byte) (f Found, rest []byte, ok bool) {
 type Trailer struct {
 	Gen, Tag uint64
 	Last     uint64 // sequence in the segment
+	Torn     int    // how many of the last sequences a crash cut short
 	Before   Mark   // of the segment's first batch
 	Offset   int64  // of the index
 	Length   int    // of the index
@@ -217,7 +234,7 @@ func (t Trailer) Put(b []byte) {
 	le.PutUint32(b[56:], uint32(t.Length))
 	le.PutUint32(b[60:], uint32(t.Count))
 	le.PutUint32(b[64:], t.Sum)
-	le.PutUint32(b[68:], 0)
+	le.PutUint32(b[68:], uint32(t.Torn))
 	le.PutUint32(b, Checksum(b[4:TrailerSize]))
 }
 
@@ -230,9 +247,12 @@ func ParseTrailer(b []byte) (t Trailer, ok bool) {
 		Gen: le.Uint64(b[8:]), Tag: le.Uint64(b[16:]), Last: le.Uint64(b[24:]),
 		Before: Mark{le.Uint64(b[32:]), le.Uint64(b[40:])},
 		Offset: int64(le.Uint64(b[48:])), Length: int(le.Uint32(b[56:])),
-		Count: int(le.Uint32(b[60:])), Sum: le.Uint32(b[64:]),
+		Count: int(le.Uint32(b[60:])), Sum: le.Uint32(b[64:]), Torn: int(le.Uint32(b[68:])),
 	}, true
 }
+
+// Sound returns the last sequence in the segment that is durable for certain.
+func (t Trailer) Sound() uint64 { return t.Last - min(t.Last, uint64(t.Torn)) }
 
 // IndexStart returns where an index of a length begins in a segment of a
 // size: as late as it can, at a block of its own.
