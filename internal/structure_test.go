@@ -27,11 +27,12 @@ var house = [][]string{
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "audit"},
-	{"dsn", "arc", "dmarc", "aggregate"},
+	{"account", "audit", "proof"},
+	{"transport"},
+	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
 	{"spf", "dkim"},
 	{"authres"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

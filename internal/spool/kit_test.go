@@ -179,7 +179,7 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 	e := &envelope.Envelope{
 		From:   addr.MustParse(fmt.Sprintf("sender%d@example.org", serial)),
 		Header: []byte("Received: from a by b\r\n"), Client: "192.0.2.1", Origin: envelope.User,
-		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, Form: envelope.EightBit,
+		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, Form: envelope.EightBit,
 	}
 	for i := range n {
 		e.Recipients = append(e.Recipients, envelope.Recipient{
