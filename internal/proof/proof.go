@@ -31,7 +31,9 @@ import (
 
 // How long things are kept.
 const (
-	ProofLife = 30 * 24 * time.Hour
+	ProofLife = 30 * 24 * time.Hour // after the delivery
+	queueLife = 10 * 24 * time.Hour // a message that is older has been delivered, or never will be
+	hopLife   = 24 * time.Hour      // for which connections that are alike share a row
 	sumLife   = 14 * 24 * time.Hour // a report that cannot be delivered is late after one
 	levelLife = 30 * 24 * time.Hour // longer than transport believes them
 )
@@ -52,13 +54,23 @@ type Book struct {
 	clock clock.Clock
 	log   *slog.Logger
 
-	writing sync.Mutex // held while what was pending is written
+	writing sync.Mutex             // held while what was pending is written
+	hops    map[envelope.Proof]hop // rows for connections like this one, whenever it was
 
 	mu     sync.Mutex
 	timer  clock.Timer
 	proofs []kept
 	levels map[string]transport.Reached
 }
+
+// hop is a row that describes connections.
+type hop struct {
+	id    int64
+	since time.Time
+}
+
+// maxHops bounds the rows that are known; others are written anew.
+const maxHops = 4096
 
 // kept is a proof that waits.
 type kept struct {
@@ -70,7 +82,7 @@ type kept struct {
 
 // New returns a book in a store.
 func New(db *store.DB, c clock.Clock, log *slog.Logger) *Book {
-	return &Book{db: db, clock: c, log: log, levels: map[string]transport.Reached{}}
+	return &Book{db: db, clock: c, log: log, levels: map[string]transport.Reached{}, hops: map[envelope.Proof]hop{}}
 }
 
 // Keep implements remote's Proofs.
@@ -158,7 +170,7 @@ func (b *Book) Flush() {
 	}
 	err := b.db.Update(context.Background(), func(tx *store.Tx) error {
 		for i := range proofs {
-			if err := insertProof(tx, &proofs[i]); err != nil {
+			if err := b.insert(tx, &proofs[i]); err != nil {
 				return err
 			}
 		}
@@ -170,35 +182,71 @@ func (b *Book) Flush() {
 		return nil
 	})
 	if err != nil {
+		clear(b.hops) // what was noted of this transaction is not there
 		b.Dropped.Add(int64(len(proofs) + len(levels)))
 		b.log.Error("what deliveries got could not be written", "err", err, "proofs", len(proofs), "levels", len(levels))
 	}
+}
+
+// insert writes a proof, and the row of its connection if none is like it.
+func (b *Book) insert(tx *store.Tx, k *kept) error {
+	like := *k.Proof
+	like.At = time.Time{}
+	h, there := b.hops[like]
+	if !there || !k.at.Before(h.since.Add(hopLife)) {
+		id, err := insertHop(tx, &like, k.at)
+		if err != nil {
+			return err
+		}
+		if len(b.hops) >= maxHops {
+			clear(b.hops)
+		}
+		h = hop{id, k.at}
+		b.hops[like] = h
+	}
+	return insertProof(tx, k, h.id)
 }
 
 // Prune removes what is too old, of all tables but the policies, which expire
 // by themselves. It is to be called every day or so.
 func (b *Book) Prune(ctx context.Context) error {
 	now := b.clock.Now()
+	// A proof goes by the age of its message, which saves an index.
+	oldest := now.Add(-ProofLife - queueLife)
 	for _, old := range []struct {
 		query  string
-		before time.Time
+		before any
 	}{
-		{`DELETE FROM proof WHERE spool IN (SELECT spool FROM proof WHERE at < ? ORDER BY at LIMIT ?) AND at < ?`, now.Add(-ProofLife)},
-		{`DELETE FROM tls_sum WHERE day IN (SELECT day FROM tls_sum WHERE day < ? ORDER BY day LIMIT ?) AND day < ?`, now.Add(-sumLife)},
-		{`DELETE FROM tls_level WHERE domain IN (SELECT domain FROM tls_level WHERE reached < ? LIMIT ?) AND reached < ?`, now.Add(-levelLife)},
+		{`DELETE FROM proof WHERE spool IN (SELECT spool FROM proof WHERE spool < ? ORDER BY spool LIMIT ?)`, idAt(oldest)},
+		{`DELETE FROM hop WHERE id IN (SELECT id FROM hop WHERE since < ? ORDER BY since LIMIT ?)`, oldest.Add(-2 * hopLife).Unix()},
+		{`DELETE FROM tls_sum WHERE day IN (SELECT day FROM tls_sum WHERE day < ? ORDER BY day LIMIT ?)`, now.Add(-sumLife).Unix()},
+		{`DELETE FROM tls_level WHERE domain IN (SELECT domain FROM tls_level WHERE reached < ? LIMIT ?)`, now.Add(-levelLife).Unix()},
 	} {
-		if err := b.prune(ctx, old.query, old.before.Unix()); err != nil {
+		if err := b.prune(ctx, old.query, old.before); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// idAt returns the least id of a message that arrived at a time.
+func idAt(at time.Time) []byte {
+	id, _ := envelope.NewID(at, zeros{}) // which never fails
+	return id[:]
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 // prune runs a query that removes rows until there are none left.
-func (b *Book) prune(ctx context.Context, query string, before int64) error {
+func (b *Book) prune(ctx context.Context, query string, before any) error {
 	for gone := int64(1); gone > 0; {
 		err := b.db.Update(ctx, func(tx *store.Tx) (err error) {
-			gone, err = tx.Exec(query, before, int64(pruneBatch), before)
+			gone, err = tx.Exec(query, before, int64(pruneBatch))
 			return err
 		})
 		if err != nil {

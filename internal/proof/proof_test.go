@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -80,10 +81,8 @@ func TestProofs(t *testing.T) {
 	plain := envelope.Proof{At: c.Now(), Host: "mx2.d.example", Addr: netip.MustParseAddr("192.0.2.1"), Policy: "none", Met: "no TLS was offered"}
 	b.Keep(e, []int{2}, &plain)
 	b.Keep(message(2, "f@d.example"), []int{0}, &plain)
-	want := []Delivery{
-		{[]string{"b@d.example", `"c \" d"@d.example`}, c.Now().Add(-writeDelay), proof},
-		{[]string{"e@d.example"}, c.Now(), plain},
-	}
+	want := []Delivery{{[]string{"b@d.example", `"c \" d"@d.example`}, proof}, {[]string{"e@d.example"}, plain}}
+	want[0].At = c.Now().Add(-writeDelay)
 	got, err := b.Of(t.Context(), e.ID)
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" || err != nil {
 		t.Error(err, d)
@@ -102,17 +101,52 @@ func TestProofs(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 
-	c.Advance(ProofLife - time.Minute)
-	if err := b.Prune(t.Context()); err != nil {
+	if n := count(t, b.db, `SELECT COUNT(*) FROM hop`); n != 2 {
+		t.Errorf("%d rows for two kinds of connections", n)
+	}
+	c.Advance(hopLife)
+	b.Keep(message(3, "g@d.example"), []int{0}, &plain)
+	b.Flush()
+	if n := count(t, b.db, `SELECT COUNT(*) FROM hop`); n != 3 {
+		t.Errorf("%d rows a day later", n)
+	}
+}
+
+// messageAt is a message that arrived at a time.
+func messageAt(t *testing.T, at time.Time, to ...string) *envelope.Envelope {
+	t.Helper()
+	e := message(0, to...)
+	var err error
+	if e.ID, err = envelope.NewID(at, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.Of(t.Context(), e.ID); len(got) != 2 || err != nil {
-		t.Errorf("pruned too early: %+v, %v", got, err)
+	return e
+}
+
+// TestPruneProofs: a proof is there for 30 days after its delivery, however
+// long that took, and goes some time later, with what described it.
+func TestPruneProofs(t *testing.T) {
+	t.Parallel()
+	b, c := newBook(t)
+	young, old := messageAt(t, c.Now(), "b@d.example"), messageAt(t, c.Now().Add(-5*24*time.Hour), "b@d.example")
+	for _, e := range []*envelope.Envelope{young, old} {
+		b.Keep(e, []int{0}, &proof)
 	}
-	c.Advance(2 * time.Minute)
-	if err := b.Prune(t.Context()); err != nil || count(t, b.db, `SELECT COUNT(*) FROM proof`) != 0 {
-		t.Error("not pruned", err)
+	left := func(after time.Duration, proofs, hops int) {
+		t.Helper()
+		b.Flush()
+		c.Advance(after)
+		if err := b.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n, m := count(t, b.db, `SELECT COUNT(*) FROM proof`), count(t, b.db, `SELECT COUNT(*) FROM hop`); n != proofs || m != hops {
+			t.Errorf("%v later: %d proofs, %d hops", after, n, m)
+		}
 	}
+	left(ProofLife, 2, 1)
+	left(5*24*time.Hour+time.Minute, 1, 1)
+	left(5*24*time.Hour, 0, 1)
+	left(2*hopLife+time.Minute, 0, 0)
 }
 
 // TestPruneMuch: more than one batch.
@@ -120,13 +154,11 @@ func TestPruneMuch(t *testing.T) {
 	t.Parallel()
 	b, c := newBook(t)
 	for i := range 2*pruneBatch + 1 {
-		e := message(0, "b@d.example")
-		e.ID = envelope.ID{byte(i >> 8), byte(i)}
-		b.Keep(e, []int{0}, &proof)
+		b.Keep(messageAt(t, c.Now().Add(time.Duration(i)*time.Millisecond), "b@d.example"), []int{0}, &proof)
 	}
 	b.Flush()
-	c.Advance(ProofLife + time.Second)
-	b.Keep(message(200, "b@d.example"), []int{0}, &proof)
+	c.Advance(ProofLife + queueLife + time.Minute)
+	b.Keep(messageAt(t, c.Now(), "b@d.example"), []int{0}, &proof)
 	b.Flush()
 	if err := b.Prune(t.Context()); err != nil || count(t, b.db, `SELECT COUNT(*) FROM proof`) != 1 {
 		t.Error(err)

@@ -12,10 +12,10 @@ import (
 	"gatepost/internal/transport"
 )
 
-// Delivery is what some recipients' copy of a message got.
+// Delivery is what some recipients' copy of a message got. Its At is when the
+// host took it.
 type Delivery struct {
 	Recipients []string
-	Taken      time.Time // by the host
 	envelope.Proof
 }
 
@@ -29,22 +29,30 @@ func (b *Book) Of(ctx context.Context, id envelope.ID) (list []Delivery, err err
 	return list, err
 }
 
-func insertProof(tx *store.Tx, k *kept) error {
+// insertHop writes the row of connections that are alike.
+func insertHop(tx *store.Tx, p *envelope.Proof, since time.Time) (int64, error) {
+	id, err := tx.NextID("hop")
+	if err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(`INSERT INTO hop (id, since, host, address, version, cipher, key_exchange, chain, policy, met, verified, require_tls)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		id, since.Unix(), p.Host, p.Addr.String(), int64(p.Version), int64(p.Cipher), int64(p.Group),
+		p.Chain[:], p.Policy, p.Met, truth(p.Verified), truth(p.RequireTLS))
+	return id, err
+}
+
+func insertProof(tx *store.Tx, k *kept, hop int64) error {
 	// After a crash a message may be delivered again, and then that counts.
-	_, err := tx.Exec(`INSERT INTO proof (spool, recipients, at, connected, host, address, version, cipher, key_exchange,
-			chain, policy, met, verified, require_tls) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (spool, recipients) DO UPDATE SET at = excluded.at, connected = excluded.connected, host = excluded.host,
-			address = excluded.address, version = excluded.version, cipher = excluded.cipher,
-			key_exchange = excluded.key_exchange, chain = excluded.chain, policy = excluded.policy, met = excluded.met,
-			verified = excluded.verified, require_tls = excluded.require_tls`,
-		k.id[:], k.recipients, k.at.Unix(), k.At.Unix(), k.Host, k.Addr.String(), int64(k.Version), int64(k.Cipher), int64(k.Group),
-		k.Chain[:], k.Policy, k.Met, truth(k.Verified), truth(k.RequireTLS))
+	_, err := tx.Exec(`INSERT INTO proof (spool, recipients, taken, hop) VALUES (?, ?, ?, ?)
+		ON CONFLICT (spool, recipients) DO UPDATE SET taken = excluded.taken, hop = excluded.hop`,
+		k.id[:], k.recipients, k.at.Unix(), hop)
 	return err
 }
 
 func readProofs(tx *store.Tx, id envelope.ID) ([]Delivery, error) {
-	rows, err := tx.Query(`SELECT recipients, at, connected, host, address, version, cipher, key_exchange, chain, policy, met,
-		verified, require_tls FROM proof WHERE spool = ? ORDER BY at, recipients`, id[:])
+	rows, err := tx.Query(`SELECT recipients, taken, host, address, version, cipher, key_exchange, chain, policy, met,
+		verified, require_tls FROM proof JOIN hop ON hop.id = proof.hop WHERE spool = ? ORDER BY taken, recipients`, id[:])
 	if err != nil {
 		return nil, err
 	}
@@ -52,16 +60,16 @@ func readProofs(tx *store.Tx, id envelope.ID) ([]Delivery, error) {
 	var list []Delivery
 	for rows.Next() {
 		var (
-			d                                                          Delivery
-			to, address                                                string
-			at, connected, version, cipher, group, verified, protected int64
-			chain                                                      []byte
+			d                                                  Delivery
+			to, address                                        string
+			taken, version, cipher, group, verified, protected int64
+			chain                                              []byte
 		)
-		if err := rows.Scan(&to, &at, &connected, &d.Host, &address, &version, &cipher, &group, &chain, &d.Policy, &d.Met,
+		if err := rows.Scan(&to, &taken, &d.Host, &address, &version, &cipher, &group, &chain, &d.Policy, &d.Met,
 			&verified, &protected); err != nil {
 			return nil, err
 		}
-		d.Recipients, d.Taken, d.At = split(to), unix(at), unix(connected)
+		d.Recipients, d.At = split(to), unix(taken)
 		d.Addr, _ = netip.ParseAddr(address) // not valid if it was not when it was written
 		d.Version, d.Cipher, d.Group = uint16(version), uint16(cipher), tls.CurveID(group)
 		copy(d.Chain[:], chain)

@@ -172,19 +172,6 @@ func (c *Check) Proof(host string, to netip.Addr) *envelope.Proof {
 	return p
 }
 
-// policy names what asked for protection.
-func (c *Check) policy() string {
-	switch {
-	case c.Basis == Route:
-		return "route (" + c.Level.String() + ")"
-	case c.Basis == STS, c.Basis == Chance && c.sts.Mode != 0:
-		return string(STS) + " (" + c.sts.Mode.String() + ")"
-	case c.Basis == Remembered:
-		return string(Remembered) + " (" + c.Level.String() + ")"
-	}
-	return string(c.Basis)
-}
-
 // met says how the host met it.
 func (c *Check) met() string {
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"gatepost/internal/addr"
@@ -232,13 +233,31 @@ func (t *Terms) Failure(cause error, why string) *envelope.Error {
 }
 
 // Key tells terms apart: a connection that met them is as good for a message
-// under equal ones.
+// under equal ones, and what is told of it is as true.
 func (t *Terms) Key() string {
-	key := strconv.Itoa(int(t.Level)) + " " + strconv.FormatBool(t.RequireTLS) + " " + t.Name
-	if t.TLSA != nil {
-		for _, r := range t.TLSA.Records {
-			key += " " + r.String()
+	var b strings.Builder
+	b.WriteString(t.Level.String() + " " + t.policy() + " " + strconv.FormatBool(t.RequireTLS) + " " + t.Name)
+	if t.TLSA == nil {
+		return b.String()
+	}
+	for _, r := range t.TLSA.Records {
+		b.WriteString(" " + r.String())
+		if r.Usage == dane.TA { // another next hop may have other names
+			b.WriteString(" " + strings.Join(t.TLSA.Names, ","))
 		}
 	}
-	return key
+	return b.String()
+}
+
+// policy names what asks for protection.
+func (t *Terms) policy() string {
+	switch {
+	case t.Basis == Route:
+		return "route (" + t.Level.String() + ")"
+	case t.Basis == STS, t.Basis == Chance && t.sts.Mode != mtasts.None:
+		return string(STS) + " (" + t.sts.Mode.String() + ")"
+	case t.Basis == Remembered:
+		return string(Remembered) + " (" + t.Level.String() + ")"
+	}
+	return string(t.Basis)
 }

@@ -406,9 +406,15 @@ func TestVerdicts(t *testing.T) {
 func TestKey(t *testing.T) {
 	t.Parallel()
 	set := func(b byte) *dane.Set { return &dane.Set{Records: []dane.Record{{Usage: dane.EE, Data: []byte{b}}}} }
+	anchor := func(names ...string) *dane.Set {
+		return &dane.Set{Names: names, Records: []dane.Record{{Usage: dane.TA}}}
+	}
 	list := []*Terms{
 		{}, {Level: Require}, {Level: Verify}, {Level: Verify, Name: "a"}, {Level: Verify, Name: "b"},
 		{Level: Verify, Name: "a", RequireTLS: true}, {Level: Verify, Name: "a", TLSA: set(1)}, {Level: Verify, Name: "a", TLSA: set(2)},
+		{Level: Verify, Name: "a", TLSA: anchor("a", "d.example")}, {Level: Verify, Name: "a", TLSA: anchor("a", "e.example")},
+		{Level: Verify, Name: "a", Basis: STS, sts: mtasts.Policy{Mode: mtasts.Enforce}}, {Level: Verify, Name: "a", Basis: Remembered},
+		{Basis: Chance, sts: mtasts.Policy{Mode: mtasts.Testing}}, {Basis: Chance},
 	}
 	seen := map[string]bool{}
 	for _, terms := range list {

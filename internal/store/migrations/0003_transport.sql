@@ -33,12 +33,11 @@ CREATE TABLE tls_sum (
     PRIMARY KEY (day, domain, policy, failure)
 );
 
--- What each delivery got.
-CREATE TABLE proof (
-    spool        BYTEA  NOT NULL, -- id of the message
-    recipients   TEXT   NOT NULL, -- separated by spaces
-    at           BIGINT NOT NULL, -- when it was taken
-    connected    BIGINT NOT NULL, -- when the connection was ready
+-- What connections to other servers were like: one row for all that were
+-- alike on a day.
+CREATE TABLE hop (
+    id           BIGINT NOT NULL PRIMARY KEY,
+    since        BIGINT NOT NULL,
     host         TEXT   NOT NULL,
     address      TEXT   NOT NULL,
     version      BIGINT NOT NULL, -- of TLS, as the protocol numbers it; 0: in the clear
@@ -48,13 +47,22 @@ CREATE TABLE proof (
     policy       TEXT   NOT NULL,
     met          TEXT   NOT NULL,
     verified     BIGINT NOT NULL, -- 0 or 1
-    require_tls  BIGINT NOT NULL, -- 0 or 1
+    require_tls  BIGINT NOT NULL  -- 0 or 1
+);
+CREATE INDEX hop_since ON hop (since);
+
+-- What each delivery got.
+CREATE TABLE proof (
+    spool      BYTEA  NOT NULL, -- id of the message, which sorts by its age
+    recipients TEXT   NOT NULL, -- separated by spaces
+    taken      BIGINT NOT NULL, -- when the host took it
+    hop        BIGINT NOT NULL, -- hop.id
     PRIMARY KEY (spool, recipients)
 );
-CREATE INDEX proof_at ON proof (at);
 
 -- +goose Down
 DROP TABLE proof;
+DROP TABLE hop;
 DROP TABLE tls_sum;
 DROP TABLE tls_level;
 DROP TABLE sts_policy;
