@@ -30,6 +30,7 @@ type world struct {
 	t      testing.TB
 	fs     *crashfs.FS
 	hook   func(crashfs.Op) error // of fs and of those that come after it
+	gate   *gate                  // of the syncs of segments, from the next start on; nil: none
 	clock  *clock.Fake
 	rng    *rand.Rand
 	random io.Reader
@@ -122,8 +123,12 @@ func (w *world) options() (Options, error) {
 	if w.loud {
 		log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	}
+	var fs blob.FS = w.fs
+	if w.gate != nil {
+		fs = gatedFS{fs, w.gate}
+	}
 	return Options{
-		Dir: spoolDir, FS: w.fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
+		Dir: spoolDir, FS: fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
 		SegmentSize: w.size, Inline: testInline, DraftBudget: 1 << 20, FreshBudget: 64 << 10,
 	}, err
 }

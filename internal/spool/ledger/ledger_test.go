@@ -234,6 +234,24 @@ func TestVoids(t *testing.T) {
 	}
 }
 
+// A disk that goes on failing owes one void, however long it fails.
+func TestOwe(t *testing.T) {
+	t.Parallel()
+	l := New()
+	one := func(first, last, gen uint64) *Void {
+		return &Void{Voided: wire.Voided{First: first, Last: last, Gen: gen}, Blobs: []string{fmt.Sprint(gen)}}
+	}
+	l.Owe([]*Void{one(3, 4, 1), one(5, 9, 2)})
+	l.Owe([]*Void{one(10, 10, 3), one(12, 13, 4)})
+	if len(l.Voids) != 2 || l.Voids[0].Voided != (wire.Voided{First: 3, Last: 10, Gen: 3}) || len(l.Voids[0].Blobs) != 3 {
+		t.Errorf("%+v %+v", l.Voids[0], l.Voids)
+	}
+	l.Voids[1].At = seg(l, 5)
+	if l.Owe([]*Void{one(14, 14, 6)}); len(l.Voids) != 3 {
+		t.Error("what a segment says already was made to say more")
+	}
+}
+
 func TestVictim(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
