@@ -46,7 +46,13 @@ func newIP() string {
 // lines in its configuration, and does not start it.
 func install(t *testing.T, domain, more string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), ip: newIP(), domain: domain, host: "mx." + domain, log: &transcript{}}
+	return installIn(t, t.TempDir(), domain, more)
+}
+
+// installIn is install in a directory that may be a special one.
+func installIn(t *testing.T, dir, domain, more string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, ip: newIP(), domain: domain, host: "mx." + domain, log: &transcript{}}
 	s.config = filepath.Join(s.dir, "gatepost.toml")
 	run(t, password+"\n", binary, "init", s.dir, "--hostname", s.host, "--domain", domain,
 		"--account", s.address(), "--password-stdin")
