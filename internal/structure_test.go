@@ -27,7 +27,7 @@ var house = [][]string{
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "audit"},
+	{"account", "audit", "verdict"},
 	{"dsn", "arc", "dmarc", "aggregate"},
 	{"spf", "dkim"},
 	{"authres"},

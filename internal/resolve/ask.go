@@ -39,8 +39,9 @@ type reply struct {
 func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 	servers, err := c.servers.list(c.o.Clock.Now())
 	if err != nil {
-		return reply{}, err
+		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	heard := c.heard.Load()
 	failed := errors.New("no DNS server is configured")
 	validating := false
 	for _, wait := range patience {
@@ -50,6 +51,9 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 				continue
 			}
 			r, err := c.exchange(ctx, s, q, wait)
+			if err == nil && r.msg.Rcode != dns.RcodeRefused {
+				c.heard.Add(1)
+			}
 			switch {
 			case err == nil && usable(r.msg):
 				c.servers.prefer(s, c.o.Clock.Now())
@@ -71,6 +75,11 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 			// seen any.
 			validating = validating || trusted && !isDown(err)
 		}
+	}
+	if c.heard.Load() == heard {
+		// A server that answers others' questions meanwhile waits for the
+		// zone's. One that refuses us is none of ours.
+		failed = fmt.Errorf("%w: %w", ErrUnreachable, failed)
 	}
 	return reply{}, failed
 }
