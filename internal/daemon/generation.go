@@ -47,7 +47,7 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
 		Directory: s.parts.directory, Mailboxes: s.parts.local,
-		Checker: &verdict.Checker{Resolver: s.parts.resolver, Clock: s.parts.clock, IsOwn: s.parts.directory.IsLocal},
+		Checker: &verdict.Checker{Resolver: s.parts.resolver, Now: s.parts.clock.Now, IsOwn: s.parts.directory.IsLocal},
 		Clock:   s.parts.clock, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {

@@ -11,7 +11,6 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/arc"
-	"gatepost/internal/clock"
 	"gatepost/internal/dkim"
 	"gatepost/internal/dmarc"
 	"gatepost/internal/message"
@@ -27,7 +26,7 @@ const checkTime = 25 * time.Second
 // Checker finds the facts about messages. It may be used from any goroutine.
 type Checker struct {
 	Resolver resolve.Resolver
-	Clock    clock.Clock
+	Now      func() time.Time // that signatures are judged by
 	// IsOwn reports whether a domain is ours.
 	IsOwn func(context.Context, addr.Domain) (bool, error)
 	// Trusted are the forwarders whose word on a message counts.
@@ -88,8 +87,8 @@ func (k *Check) gather(ctx context.Context) Facts {
 		group.Go(func() { f.IPRev = reverse(ctx, k.c.Resolver, k.client.IP) })
 	}
 	// One after the other, since they share the hash of the body.
-	f.DKIM = k.dkim.Verify(ctx, k.c.Resolver, k.c.Clock.Now())
-	f.ARC = k.arc.Verify(ctx, k.c.Resolver, k.c.Clock.Now())
+	f.DKIM = k.dkim.Verify(ctx, k.c.Resolver, k.c.Now())
+	f.ARC = k.arc.Verify(ctx, k.c.Resolver, k.c.Now())
 	group.Wait()
 	if f.Problem == nil {
 		f.DMARC = dmarc.Check(ctx, k.c.Resolver, f.Author.Domain, f.SPF, f.DKIM)
@@ -102,7 +101,7 @@ func (k *Check) spf(ctx context.Context, q spf.Query) spf.Result {
 	if !q.IP.IsValid() {
 		return spf.Result{Identity: q.Identity, Domain: q.Domain, Reason: "the client's address is not known"}
 	}
-	q.Now = k.c.Clock.Now()
+	q.Now = k.c.Now()
 	return spf.Check(ctx, k.c.Resolver, q)
 }
 

@@ -15,7 +15,6 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/arc"
 	"gatepost/internal/authres"
-	"gatepost/internal/clock"
 	"gatepost/internal/dkim"
 	"gatepost/internal/resolve"
 )
@@ -58,7 +57,7 @@ func sign(t *testing.T, k dkim.SigningKey, header string) string {
 }
 
 func checker(f *resolve.Fake, trusted ...addr.Domain) *Checker {
-	return &Checker{Resolver: f, Clock: clock.NewFake(now), Trusted: trusted,
+	return &Checker{Resolver: f, Now: func() time.Time { return now }, Trusted: trusted,
 		IsOwn: func(_ context.Context, d addr.Domain) (bool, error) { return d == "ours.example", nil }}
 }
 

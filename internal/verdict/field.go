@@ -35,6 +35,11 @@ func (f *Facts) Results(id string) authres.Results {
 	if f.ARC.Status != arc.None {
 		rs.Results = append(rs.Results, f.ARC.Auth())
 	}
+	for i, r := range rs.Results {
+		if r.Value == "temperror" {
+			rs.Results[i].Reason = "" // names our resolver
+		}
+	}
 	return rs
 }
 

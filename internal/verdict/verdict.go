@@ -175,6 +175,7 @@ func (v *Verdict) dmarc() {
 		v.because(Accept, "nothing could be verified: our own DNS resolver does not answer")
 	case status == dmarc.TempError:
 		v.refuse(Defer, 451, "4.4.3", "the DNS of "+string(f.Author.Domain)+" does not answer, so its mail cannot be verified; try again later")
+		v.reply.Cause = f.DMARC.Err
 	case status == dmarc.Fail:
 		v.failed(policy)
 	default:
@@ -266,6 +267,7 @@ func (v *Verdict) spf() {
 		return
 	}
 	v.refuse(Defer, 451, "4.4.3", "the DNS of "+f.SPF.Domain+" does not answer, so its mail cannot be verified; try again later")
+	v.reply.Cause = f.SPF.Err
 }
 
 // display looks at names that show an address which is not the author's:
