@@ -28,6 +28,10 @@ const (
 // patience is how long a server is waited for, in each round.
 var patience = [...]time.Duration{2 * time.Second, 4 * time.Second}
 
+// lately is how long ago a server that is silent now must have answered
+// something else for the silence to be the zone's.
+const lately = 30 * time.Second
+
 // reply is a server's answer to our question, NOERROR or NXDOMAIN.
 type reply struct {
 	msg    *dns.Msg
@@ -41,7 +45,7 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 	if err != nil {
 		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	heard := c.heard.Load()
+	began, dead := c.o.Clock.Now(), true
 	failed := errors.New("no DNS server is configured")
 	validating := false
 	for _, wait := range patience {
@@ -52,7 +56,7 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 			}
 			r, err := c.exchange(ctx, s, q, wait)
 			if err == nil && r.msg.Rcode != dns.RcodeRefused {
-				c.heard.Add(1)
+				c.heard.Store(c.o.Clock.Now().UnixNano())
 			}
 			switch {
 			case err == nil && usable(r.msg):
@@ -65,6 +69,7 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 				err = errors.New(dns.RcodeToString[r.msg.Rcode])
 			}
 			c.Counters.Failures.Add(1)
+			dead = dead && isDown(err)
 			if ctx.Err() != nil {
 				return reply{}, context.Cause(ctx)
 			}
@@ -76,9 +81,9 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 			validating = validating || trusted && !isDown(err)
 		}
 	}
-	if c.heard.Load() == heard {
-		// A server that answers others' questions meanwhile waits for the
-		// zone's. One that refuses us is none of ours.
+	if dead || c.heard.Load() < began.Add(-lately).UnixNano() {
+		// A server that answers other questions waits for the zone's. One
+		// that refuses us is none of ours.
 		failed = fmt.Errorf("%w: %w", ErrUnreachable, failed)
 	}
 	return reply{}, failed

@@ -56,7 +56,7 @@ type Client struct {
 	o       Options
 	cache   *cache
 	servers servers
-	heard   atomic.Int64 // answers of any server, to tell whether ours live
+	heard   atomic.Int64 // when a server last answered, in Unix nanoseconds
 }
 
 // New returns a client; nothing is asked or read before the first look-up.

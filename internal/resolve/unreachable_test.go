@@ -27,23 +27,30 @@ func TestUnreachable(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		server answerer
-		beside string // a name that is looked up at the same time
+		other  string        // a name that is looked up too
+		after  time.Duration // from then to the question, or the other way round
 		ours   bool
 	}{
-		{"nothing listens", down, "", true},
-		{"silence", silent, "", true},
-		{"it will not work for us", replies(t, zone, rcode(dns.RcodeRefused)), "", true},
-		{"SERVFAIL", replies(t, zone, rcode(dns.RcodeServerFailure)), "", false},
-		{"silence, but others are answered", lame, "mx2.example", false},
+		{"nothing listens", down, "", 0, true},
+		{"silence", silent, "", 0, true},
+		{"it will not work for us", replies(t, zone, rcode(dns.RcodeRefused)), "", 0, true},
+		{"SERVFAIL", replies(t, zone, rcode(dns.RcodeServerFailure)), "", 0, false},
+		{"silence, but others are answered", lame, "mx2.example", -time.Second, false},
+		{"silence, and others were answered", lame, "mx2.example", lately - time.Second, false},
+		{"silence for long", lame, "mx2.example", lately + time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				client := (&network{t: t, servers: map[string]answerer{far.String(): c.server}}).client(clock.System)
-				if c.beside != "" {
+				switch {
+				case c.after > 0:
+					client.Lookup(t.Context(), c.other, dns.TypeA)
+					time.Sleep(c.after)
+				case c.after < 0:
 					go func() {
-						time.Sleep(time.Second)
-						client.Lookup(t.Context(), c.beside, dns.TypeA)
+						time.Sleep(-c.after)
+						client.Lookup(t.Context(), c.other, dns.TypeA)
 					}()
 				}
 				_, err := client.Lookup(t.Context(), "mx1.example", dns.TypeA)
