@@ -27,7 +27,7 @@ var house = [][]string{
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "audit", "proof"},
+	{"account", "audit", "proof", "verdict"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
 	{"spf", "dkim"},
