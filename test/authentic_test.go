@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,13 +161,21 @@ func TestResolverDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	var asked atomic.Int64
+	go func() {
+		for {
+			if _, _, err := silent.ReadFrom(make([]byte, 512)); err != nil {
+				return
+			}
+			asked.Add(1)
+		}
+	}()
 	config := fmt.Sprintf("[dns]\nresolvers = [%q]\n", silent.LocalAddr())
 	s := start(t, "home.test", config+"[relay]\nnetworks = [\"127.0.0.1/32\"]\n")
-	began := time.Now()
 	s.world(t).mail("<x@reject.test>", []string{"<" + s.address() + ">"}, letter("x@reject.test", "relay"))
 	s.signIn(t, s.address()).mail("<"+s.address()+">", []string{"<" + s.address() + ">"}, letter(s.address(), "user"))
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("they waited %v", took)
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the DNS was asked %d times", n)
 	}
 	if got := s.arrives(s.address(), "relay"); strings.Contains(got, "Authentication-Results") {
 		t.Errorf("%s", got)

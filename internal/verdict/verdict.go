@@ -28,7 +28,7 @@
 //
 // # Standards
 //
-// RFC 7489's successor RFC 9989 (section 7.4: no rejecting for p=reject
+// RFC 9989 (section 7.4: no rejecting for p=reject
 // alone), RFC 7208, 6376, 8617; RFC 8601 for iprev and the field that tells
 // what was found; RFC 7372 for the reply.
 //
