@@ -38,6 +38,7 @@ type disk struct {
 // watch puts a disk that can be told to fail beneath w.
 func (w *world) watch() *disk {
 	d := &disk{fail: map[crashfs.Kind]error{}}
+	w.still() // the housekeeper may be using the disk
 	w.fs.Hook = func(op crashfs.Op) error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
