@@ -85,10 +85,24 @@ func (d *disk) count(kind crashfs.Kind, path string) (n int) {
 	return n
 }
 
-// gate holds up syncs of segments while it is shut.
+// gate holds up syncs of segments, or reads, while it is shut.
 type gate struct {
 	mu     sync.Mutex
+	reads  bool
 	opened chan struct{} // closed when it opens; nil: it is open
+}
+
+// pass waits while the gate is shut for reads, or for syncs.
+func (g *gate) pass(read bool) {
+	g.mu.Lock()
+	opened := g.opened
+	if g.reads != read {
+		opened = nil
+	}
+	g.mu.Unlock()
+	if opened != nil {
+		<-opened
+	}
 }
 
 func (g *gate) shut() {
@@ -126,13 +140,13 @@ func (f gatedFS) Open(name string) (blob.Handle, error) {
 }
 
 func (f gatedFile) Sync() error {
-	f.gate.mu.Lock()
-	opened := f.gate.opened
-	f.gate.mu.Unlock()
-	if opened != nil {
-		<-opened
-	}
+	f.gate.pass(false)
 	return f.Handle.Sync()
+}
+
+func (f gatedFile) ReadAt(p []byte, off int64) (int, error) {
+	f.gate.pass(true)
+	return f.Handle.ReadAt(p, off)
 }
 
 // letter returns an envelope to n recipients.

@@ -342,11 +342,11 @@ func TestWeights(t *testing.T) {
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	l := New()
-	a, b := seg(l, 1), seg(l, 2)
+	a, b, c := seg(l, 1), seg(l, 2), seg(l, 3)
 	message := func(n int) []byte { return wire.AppendEnvelope(nil, entry(n, 1).Envelope, wire.Content{}) }
 	final := envelope.Change{ID: id(2), Status: envelope.Delivered}
 	deferred := envelope.Change{ID: id(1), Status: envelope.Deferred, Attempts: 1}
-	gone := id(3)
+	gone, five := id(3), id(5)
 	for _, tt := range []struct {
 		name string
 		g    *segment.Segment
@@ -364,6 +364,9 @@ func TestReplay(t *testing.T) {
 		{"a change of nobody", b, wire.Changes, wire.AppendChange(nil, &envelope.Change{ID: id(9)}, true), true},
 		{"a change of a recipient that is not there", b, wire.Changes, wire.AppendChange(nil, &envelope.Change{ID: id(1), Recipient: 7}, false), true},
 		{"the dead once more", b, wire.Moved, message(2), true},
+		{"a message that ends where it is", b, wire.Message, message(5), true},
+		{"its end", b, wire.Gone, five[:], true},
+		{"it once more", c, wire.Message, message(5), true},
 		{"half a message", b, wire.Message, message(4)[:20], false},
 		{"half a change", b, wire.Changes, wire.AppendChange(nil, &deferred, false)[:10], false},
 		{"half an id", b, wire.Gone, gone[:9], false},
@@ -378,7 +381,7 @@ func TestReplay(t *testing.T) {
 	if len(l.Entries) != 1 || e == nil || e.Envelope.Recipients[0].Attempts != 1 || e.Notes[0].At != b {
 		t.Errorf("%+v", l.Entries)
 	}
-	if len(l.Tombs) != 2 || l.Tombs[id(2)].copies != 2 {
+	if len(l.Tombs) != 3 || l.Tombs[id(2)].copies != 2 || l.Tombs[five].copies != 2 {
 		t.Errorf("tombs %+v", l.Tombs)
 	}
 	if err := audit(l); err != nil {

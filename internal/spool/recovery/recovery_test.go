@@ -136,9 +136,14 @@ func TestCorruption(t *testing.T) {
 				b.write(message(5))
 				b.blob(99) // all that is left of some message
 				tt.flip(b, at)
-				for range 3 {
+				for i := range 4 {
 					before := b.contents(damaged)
-					r := b.read()
+					var r *Report
+					if i%2 == 0 {
+						r = b.read()
+					} else {
+						r = b.reread() // the others are read through their indexes
+					}
 					if r.Torn > 0 || len(r.Findings) < 2 || !strings.Contains(strings.Join(r.Findings, "; "), "belong to no message") {
 						t.Errorf("%d torn, findings %q", r.Torn, r.Findings)
 					}
@@ -326,6 +331,31 @@ func TestUnreadable(t *testing.T) {
 	if b.state.Blind {
 		t.Error("it is still blind")
 	}
+}
+
+// Nor is anything freed when what was read could not be made durable: a
+// crash may undo it.
+func TestUnsure(t *testing.T) {
+	t.Parallel()
+	b := newLogbook(t)
+	b.write(message(1), message(2))
+	b.next()
+	b.write(change(1, 0, envelope.Delivered), change(1, 1, envelope.Delivered), message(3))
+	b.fs.Hook = func(op crashfs.Op) error {
+		if op.Kind == crashfs.Sync && op.Path == b.seg.Path {
+			return syscall.EIO
+		}
+		return nil
+	}
+	b.told(b.reread(), "could not be made sure of")
+	b.expect(2, 3)
+	for _, g := range b.state.Ledger.Segments {
+		if !g.Stuck || !b.state.Blind {
+			t.Errorf("%s may be freed; blind %v", g.Path, b.state.Blind)
+		}
+	}
+	b.told(b.read())
+	b.expect(2, 3)
 }
 
 // When nothing can be read at all, an error says so, and the next start
