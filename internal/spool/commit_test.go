@@ -126,6 +126,10 @@ func TestFullDisk(t *testing.T) {
 				for i := range 3 {
 					there = append(there, w.mustSend(letter(1), strings.Repeat("x", i*5000)))
 				}
+				w.still()
+				if files := w.files(blobDir); len(files) != 1 { // of the last that is there
+					t.Errorf("what was refused leaves %q", files)
+				}
 				for range 2 {
 					w.still()
 					for _, id := range there {

@@ -396,7 +396,7 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 	w.s.View(tr.id, func(e *envelope.Envelope) {
 		if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) ||
 			e.Size != int64(len(tr.body)+len(e.Header)) || !e.Received.Equal(tr.env.Received) || e.Client != tr.env.Client ||
-			e.Account != tr.env.Account || e.EnvID != tr.env.EnvID || e.Ret != tr.env.Ret || e.UTF8 != tr.env.UTF8 ||
+			e.Account != tr.env.Account || e.EnvID != tr.env.EnvID || e.Ret != tr.env.Ret || e.UTF8 != tr.env.UTF8 || e.RequireTLS != tr.env.RequireTLS ||
 			e.Form != tr.env.Form || e.Origin != tr.env.Origin {
 			w.fatalf("%s: message %d has another envelope: %+v", context, i, e)
 		}

@@ -315,7 +315,9 @@ func TestWeights(t *testing.T) {
 			case act == 4: // moved
 				e := rapid.SampledFrom(list).Draw(t, "message")
 				l.Mention(e, g)
-				l.Land(e, g, wire.Block, 120)
+				if l.Land(e, g, wire.Block, 120); e.Notes != nil {
+					t.Error("what was said before it moved is still needed")
+				}
 			default:
 				if victim := l.Segments[0]; victim.Live == 0 && victim != g {
 					l.Release(victim)
