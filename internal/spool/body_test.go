@@ -82,6 +82,7 @@ func TestBody(t *testing.T) {
 				if w.state(id) == nil {
 					t.Error("the message was dropped")
 				}
+				w.still() // the housekeeper may be using the disk
 				w.hook, w.fs.Hook = nil, nil
 				if got, err := w.body(other); got != "other" || err != nil {
 					t.Errorf("the other message: %q, %v", got, err)
