@@ -27,7 +27,8 @@ var house = [][]string{
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "audit"},
+	{"account"},
+	{"audit"},
 	{"dsn"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
