@@ -94,8 +94,8 @@ func (b *Boxes) file(tx *store.Tx, f *Filing, m *Message, c content) error {
 		return err
 	}
 	header := append([]byte{}, f.Header...) // nil would be NULL
-	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content, sum) VALUES (?, 1, ?, ?, ?, ?, ?)`,
-		m.ID, m.Size, c.blob, header, c.inline, int64(crc32.Update(c.sum, envelope.SumTable, header)))
+	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content, header_sum, content_sum) VALUES (?, 1, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.Size, c.blob, header, c.inline, int64(crc32.Checksum(header, envelope.SumTable)), int64(c.sum))
 	return err
 }
 

@@ -95,6 +95,7 @@
 //
 // Every size is in Options with its default. Disk use stays below twice the
 // live records plus four segments: segments that hold less than a quarter of
-// live records are moved together. Segments that a snapshot keeps come on top. Memory is one entry of less than 1 KiB a
-// message plus at most 64 MiB of fresh bodies.
+// live records are moved together. Segments that a snapshot keeps come on
+// top. Memory is one entry of less than 1 KiB a message plus at most 64 MiB
+// of fresh bodies.
 package spool

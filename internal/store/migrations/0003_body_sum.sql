@@ -2,9 +2,10 @@
 
 -- +goose Up
 
--- CRC32C (Castagnoli) of the content and then the header, whatever the order
--- in which they are read; -1: filed before there were any.
-ALTER TABLE body ADD COLUMN sum BIGINT NOT NULL DEFAULT -1;
+-- CRC32C (Castagnoli); -1: filed before there were any.
+ALTER TABLE body ADD COLUMN header_sum BIGINT NOT NULL DEFAULT -1;
+ALTER TABLE body ADD COLUMN content_sum BIGINT NOT NULL DEFAULT -1;
 
 -- +goose Down
-ALTER TABLE body DROP COLUMN sum;
+ALTER TABLE body DROP COLUMN content_sum;
+ALTER TABLE body DROP COLUMN header_sum;
