@@ -26,6 +26,8 @@ var house = [][]string{
 	{"daemon"},
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
+	{"backup", "inspect"},
+	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account"},
 	{"audit"},
