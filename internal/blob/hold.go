@@ -1,6 +1,9 @@
 package blob
 
-import "io/fs"
+import (
+	"errors"
+	"io/fs"
+)
 
 // Hold puts off removals, for who copies the blobs while others work: until
 // release is called, whatever was there can be opened. A name that was removed
@@ -65,6 +68,15 @@ func (f frozen) Open(name string) (Handle, error) {
 		return nil, err
 	}
 	return frozenHandle{h}, nil
+}
+
+// List takes a directory that is not there for one that was made.
+func (f frozen) List(dir string) ([]string, error) {
+	names, err := f.FS.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return names, err
 }
 
 func (frozen) Rename(_, _ string) error { return nil }

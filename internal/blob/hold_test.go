@@ -98,6 +98,9 @@ func TestFrozen(t *testing.T) {
 	if err = errors.Join(err, h.Sync(), h.Close(), blob.Frozen(below).Rename("/data/blob", "/x")); n != 1 || err != nil {
 		t.Error(n, err)
 	}
+	if list, err := blob.Frozen(below).List("/none"); len(list) > 0 || err != nil {
+		t.Errorf("a directory that is not there: %q, %v", list, err)
+	}
 	if below.Fingerprint() != before {
 		t.Error("a frozen file system has changed")
 	}

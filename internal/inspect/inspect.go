@@ -35,7 +35,7 @@ type Things struct {
 	Spool *spool.Snapshot
 	Told  []string // what the spool says by itself, a sentence each
 	Blobs blob.Store
-	Keys  *keys.Keys
+	Keys  *keys.Keys // nil: they cannot be read, which is told already
 
 	// Files are the names of all blobs at some time before the moment.
 	Files []string
@@ -49,6 +49,7 @@ type Running struct {
 	Parts moment.Parts
 	Boxes *mailbox.Boxes
 	Keys  *keys.Keys
+	Told  []string // what the spool said when it was opened
 }
 
 // Check reads everything. progress is told how many octets of how many were
@@ -65,7 +66,7 @@ func (r *Running) Check(ctx context.Context, progress func(done, total int64), f
 	if err != nil {
 		return err
 	}
-	t := &Things{Store: m.Store, Spool: m.Spool, Blobs: r.Parts.Blobs, Keys: r.Keys, Files: files, Orphan: r.orphan}
+	t := &Things{Store: m.Store, Spool: m.Spool, Told: r.Told, Blobs: r.Parts.Blobs, Keys: r.Keys, Files: files, Orphan: r.orphan}
 	return errors.Join(t.Check(ctx, progress, found), m.Close())
 }
 
@@ -121,8 +122,9 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 		}},
 		{"files", "Every file belongs to a message.", func(found func(audit.Finding)) error { return t.orphans(ctx, left, found) }},
 	} {
-		if err := part.run(found); err != nil {
-			return fmt.Errorf("%s: %w", part.check, err)
+		part.run(found)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -135,8 +137,10 @@ type part struct {
 	work        func(found func(audit.Finding)) error
 }
 
-// run does a part and bounds what it tells.
-func (p part) run(found func(audit.Finding)) error {
+// run does a part and bounds what it tells. That it cannot be done, as where
+// the database is damaged, is a finding too, and no reason to leave out the
+// others.
+func (p part) run(found func(audit.Finding)) {
 	n := 0
 	err := p.work(func(f audit.Finding) {
 		if n++; n <= maxFindings {
@@ -145,14 +149,14 @@ func (p part) run(found func(audit.Finding)) error {
 	})
 	switch {
 	case err != nil:
-		return err
+		found(audit.Finding{Check: p.check, Level: audit.Failure, Text: fmt.Sprintf("Not all of it could be checked: %v.", err),
+			Fix: "See to what else is found, then check again."})
 	case n == 0:
 		found(audit.Finding{Check: p.check, Level: audit.OK, Text: p.good})
 	case n > maxFindings:
 		found(audit.Finding{Check: p.check, Level: audit.Failure,
 			Text: fmt.Sprintf("%d more findings of this kind are not shown.", n-maxFindings), Fix: "See to those that are shown first."})
 	}
-	return nil
 }
 
 func (t *Things) store(done func(int64), found func(audit.Finding)) error {
@@ -174,7 +178,7 @@ func (t *Things) store(done func(int64), found func(audit.Finding)) error {
 }
 
 func (t *Things) accounts(found func(audit.Finding)) error {
-	if t.Store == nil {
+	if t.Store == nil || t.Keys == nil {
 		return nil
 	}
 	return account.Check(t.Store, t.Keys, found)

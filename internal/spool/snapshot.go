@@ -1,17 +1,14 @@
 package spool
 
 import (
-	"errors"
-	"io/fs"
+	"io"
 	"slices"
 
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
-	"gatepost/internal/spool/ledger"
 	"gatepost/internal/spool/recovery"
 	"gatepost/internal/spool/segment"
 	"gatepost/internal/spool/snapshot"
-	"gatepost/internal/spool/wire"
 )
 
 // Snapshot is the spool as it was at one moment; Message is one of it.
@@ -56,9 +53,6 @@ func (s *Spool) Owns(id envelope.ID) bool {
 func Look(o Options) (*Snapshot, *Report, error) {
 	pool := &segment.Pool{FS: blob.Frozen(o.FS), Dir: o.Dir, Size: o.SegmentSize, Random: o.Random}
 	state, report, err := recovery.Read(pool, o.Blobs, o.Log)
-	if errors.Is(err, fs.ErrNotExist) {
-		return snapshot.Take(ledger.New(), o.Blobs, wire.Mark{}, nil), &Report{}, nil
-	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,6 +65,9 @@ func Look(o Options) (*Snapshot, *Report, error) {
 	n.Blind = state.Blind
 	return n, report, nil
 }
+
+// ReadMessage reads a message of a backup; what is left of r is its body.
+func ReadMessage(r io.Reader) (*Message, error) { return snapshot.Read(r) }
 
 // Restore is Commit for a message of a backup: it keeps its id, its state and
 // its checksum, so that what was damaged before the backup stays known for

@@ -178,6 +178,11 @@ func Look(ctx context.Context, path string) (*Snapshot, error) {
 		"mode": {"ro"}, "_dqs": {"0"},
 		"_pragma": {"busy_timeout(5000)", "query_only(ON)", "mmap_size(0)", "trusted_schema(OFF)", "temp_store(MEMORY)"},
 	}
+	// Without a log there is nothing to recover, and SQLite need not even make
+	// the files that it would coordinate with others by.
+	if wal, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) || err == nil && wal.Size() == 0 {
+		v.Set("immutable", "1")
+	}
 	pool, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: v.Encode()}).String())
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -212,6 +212,9 @@ func TestLook(t *testing.T) {
 		if files(t, path) != before {
 			t.Errorf("%s was changed", path)
 		}
+		if list, err := filepath.Glob(path + "*"); err != nil || path == o.Path && len(list) != 1 {
+			t.Errorf("%q, %v", list, err)
+		}
 	}
 	if _, err := Look(t.Context(), o.Path+"x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a store that is not there: %v", err)
