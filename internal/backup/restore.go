@@ -183,7 +183,7 @@ func (s *stage) Member(dir, name string, size int64, content io.Reader) error {
 		return s.mail(name, content)
 	}
 	if name == archive.Store {
-		return s.store(content)
+		return s.store(content, size)
 	}
 	return s.config(content, size)
 }
@@ -234,7 +234,10 @@ func (s *stage) config(content io.Reader, size int64) error {
 	return err
 }
 
-func (s *stage) store(content io.Reader) error {
+func (s *stage) store(content io.Reader, size int64) error {
+	if size == 0 {
+		return archive.Broken("its store is empty")
+	}
 	f, err := s.t.FS.Create(filepath.Join(s.dir, archive.Store))
 	if err != nil {
 		return err

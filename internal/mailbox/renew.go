@@ -6,12 +6,17 @@ import (
 	"gatepost/internal/store"
 )
 
+// ahead is how far the clocks of two machines may be apart, and how fast
+// somebody may make folders.
+const ahead = time.Minute
+
 // Renew gives every folder a UIDVALIDITY that it never had, in a store that
 // was brought back from an earlier time: what clients know of UIDs since then
 // must not be taken for what is there now (RFC 9051, section 2.3.1.1). Since
 // it is by the clock, it is also greater than what the store's former life has
 // given out after that time.
 func Renew(tx *store.Tx, now time.Time) error {
+	now = now.Add(ahead)
 	for _, step := range []struct {
 		query string
 		args  []any
