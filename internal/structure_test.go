@@ -30,9 +30,12 @@ var house = [][]string{
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account"},
-	{"audit"},
-	{"dsn"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"audit", "proof", "verdict"},
+	{"transport"},
+	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
+	{"spf", "dkim"},
+	{"authres"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

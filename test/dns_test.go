@@ -22,6 +22,17 @@ type names struct {
 // and nothing else.
 func newNames(t *testing.T, records string) *names {
 	t.Helper()
+	return serveNames(t, records, nil)
+}
+
+// signing makes the zone signed and unbound validate.
+type signing struct {
+	spoil    func(zone string) string // what is done to the zone once it is signed
+	unsigned map[string]string        // zones below it that are not signed, with their records
+}
+
+func serveNames(t *testing.T, records string, sign *signing) *names {
+	t.Helper()
 	need(t, "nsd", "unbound")
 	dir, server, n := t.TempDir(), newIP(), &names{newIP()}
 	file := func(name, format string, args ...any) string {
@@ -38,6 +49,15 @@ ns.test. A %s
 ready.test. TXT "yes"
 %s
 `, server, records)
+	module, anchor, below := "iterator", "", ""
+	if sign != nil {
+		module = "validator iterator"
+		anchor = "  trust-anchor-file: " + signZone(t, dir, sign) + "\n"
+		zone += ".signed"
+		for name, text := range sign.unsigned {
+			below += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", name, file(name, "$TTL 60\n$ORIGIN %[1]s.\n@ SOA ns.test. hostmaster.test. 1 3600 600 86400 60\n@ NS ns.test.\n%[2]s", name, text))
+		}
+	}
 	background(t, "nsd", "-d", "-c", file("nsd.conf", `server:
   ip-address: %s
   username: ""
@@ -52,7 +72,7 @@ remote-control:
 zone:
   name: "."
   zonefile: %q
-`, server, dir, filepath.Join(dir, "zone.list"), zone))
+%s`, server, dir, filepath.Join(dir, "zone.list"), zone, below))
 	background(t, "unbound", "-d", "-c", file("unbound.conf", `server:
   interface: %s
   username: ""
@@ -64,12 +84,12 @@ zone:
   do-ip6: no
   do-not-query-localhost: no
   access-control: 127.0.0.0/8 allow
-  module-config: "iterator"
-  local-zone: "test." nodefault
+  module-config: %q
+%s  local-zone: "test." nodefault
 stub-zone:
   name: "."
   stub-addr: %s
-`, n.resolver, dir, server))
+`, n.resolver, dir, module, anchor, server))
 	await(t, func() string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -79,6 +99,27 @@ stub-zone:
 		return ""
 	})
 	return n
+}
+
+// signZone signs the zone in a directory, and returns the file with its trust
+// anchor.
+func signZone(t *testing.T, dir string, sign *signing) string {
+	t.Helper()
+	need(t, "ldns-keygen", "ldns-signzone")
+	key := strings.TrimSpace(run(t, "", "sh", "-c", `cd "$1" && ldns-keygen -a ECDSAP256SHA256 -k .`, "sh", dir))
+	run(t, "", "sh", "-c", `cd "$1" && ldns-signzone zone "$2"`, "sh", dir, key)
+	signed := filepath.Join(dir, "zone.signed")
+	b, err := os.ReadFile(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sign.spoil != nil {
+		b = []byte(sign.spoil(string(b)))
+	}
+	if err := os.WriteFile(signed, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, key+".ds")
 }
 
 // client returns a resolver that asks n.

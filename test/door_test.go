@@ -13,7 +13,11 @@ func TestNoOpenRelay(t *testing.T) {
 	t.Parallel()
 	victim := newPeer(t, nil)
 	s := start(t, "relay.test", victim.route("remote.test")+"[remote]\nprivate = [\"127.0.0.0/8\"]\n")
+	// A domain that takes all there is must not take these.
+	s.gatepost("domain", "add", "catch.test")
+	s.gatepost("alias", "add", "@catch.test", s.address())
 	for _, to := range []string{
+		"<x%remote.test@catch.test>", "<remote.test!x@catch.test>", `<"x@remote.test"@catch.test>`, "<@relay.test:x%remote.test@catch.test>",
 		"<x@remote.test>", "x@remote.test", "<x@REMOTE.TEST.>",
 		"<x%remote.test@relay.test>", "<x%remote.test@mx.relay.test>", "<x%remote.test@[" + s.ip + "]>", "<x%remote.test>",
 		"<@relay.test:x@remote.test>", "<@relay.test,@mx.relay.test:x@remote.test>", "<@[" + s.ip + "]:x@remote.test>",
@@ -31,8 +35,11 @@ func TestNoOpenRelay(t *testing.T) {
 			c.conn.Close()
 		}
 	}
-	if list := s.queue(); len(list) != 0 {
-		t.Errorf("queued: %+v", list)
+	s.world(t).mail("<>", []string{"<anybody@catch.test>"}, letter("x@remote.test", "caught"))
+	s.arrives(s.address(), "caught")
+	s.settles()
+	if list := s.inbox(s.address()); len(list) != 1 {
+		t.Errorf("filed: %+v", list)
 	}
 	if got := victim.deliveries(); len(got) != 0 {
 		t.Errorf("relayed: %+v", got)

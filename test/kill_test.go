@@ -35,43 +35,71 @@ func killed(t *testing.T) int {
 // not at all.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	const clients, busiest = 20, 400 // acknowledgements between a start and a kill
+	s, book := installBooked(t, t.TempDir(), "")
+	for round := range killed(t) {
+		s.busy(t, book, fmt.Sprintf("k%d", round), s.kill)
+	}
+	s.balance(t, book)
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the server complains:\n%s", log)
+	}
+}
+
+// installBooked sets up a server with every mailbox of boxes and a sink, of
+// which a book is kept.
+func installBooked(t *testing.T, dir, more string) (*server, *book) {
+	t.Helper()
 	book := newBook()
 	sink := newPeer(t, nil)
 	sink.sink = func(d delivery) { book.arrived(sinkBox, d.data) }
-	s := install(t, "kill.test", sink.route("sink.test")+"[remote]\nprivate = [\"127.0.0.0/8\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\n")
+	s := installIn(t, dir, "kill.test", sink.route("sink.test")+"[remote]\nprivate = [\"127.0.0.0/8\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\n"+more)
 	for _, box := range boxes[1:] {
 		s.account(box)
 	}
-	for round := range killed(t) {
-		s.serve()
-		want := int64(rand.IntN(busiest))
-		var acknowledged atomic.Int64
-		enough := make(chan struct{})
-		if want == 0 {
-			close(enough)
-		}
-		var group sync.WaitGroup
-		for i := range clients {
-			group.Go(func() {
-				send(s, book, rand.New(rand.NewPCG(uint64(round), uint64(i))), fmt.Sprintf("k%d.%d", round, i), func() {
-					if acknowledged.Add(1) == want {
-						close(enough)
-					}
-				})
-			})
-		}
-		select {
-		case <-enough:
-		case <-time.After(patience):
-			t.Errorf("round %d: %d of %d messages after %v", round, acknowledged.Load(), want, patience)
-		}
-		// At any moment of what goes on, and not only after a sync.
-		time.Sleep(time.Duration(rand.Int64N(int64(20 * time.Millisecond))))
-		s.kill()
-		group.Wait()
-	}
+	return s, book
+}
+
+// busy starts the server, has 20 clients send, and lets something befall it
+// at a random moment, after which nothing may answer.
+func (s *server) busy(t *testing.T, book *book, prefix string, befall func()) {
+	t.Helper()
+	const clients, busiest = 20, 400 // acknowledgements between a start and the end
 	s.serve()
+	want := int64(rand.IntN(busiest))
+	var acknowledged atomic.Int64
+	enough := make(chan struct{})
+	if want == 0 {
+		close(enough)
+	}
+	var group sync.WaitGroup
+	for i := range clients {
+		group.Go(func() {
+			name := fmt.Sprintf("%s.%d", prefix, i)
+			send(s, book, seeded(name), name, func() {
+				if acknowledged.Add(1) == want {
+					close(enough)
+				}
+			})
+		})
+	}
+	select {
+	case <-enough:
+	case <-time.After(patience):
+		t.Errorf("%s: %d of %d messages after %v", prefix, acknowledged.Load(), want, patience)
+	}
+	// At any moment of what goes on, and not only after a sync.
+	time.Sleep(time.Duration(rand.Int64N(int64(20 * time.Millisecond))))
+	befall()
+	group.Wait()
+}
+
+// balance has the server deliver all that it still has, and compares the
+// book with what arrived.
+func (s *server) balance(t *testing.T, book *book) {
+	t.Helper()
+	if s.cmd == nil {
+		s.serve()
+	}
 	awaitFor(t, 2*time.Minute, func() string {
 		if n := len(s.queue()); n > 0 {
 			s.gatepost("queue", "retry", "all") // a sink that was cut off is left alone for a while
@@ -87,12 +115,9 @@ func TestKill(t *testing.T) {
 		t.Error(fault)
 	}
 	t.Log(summary)
-	if log := s.log.String(); strings.Contains(log, "level=ERROR") {
-		t.Errorf("the server complains:\n%s", log)
-	}
 }
 
-// boxes are the mailboxes that TestKill sends to; sinkBox stands for the
+// boxes are the mailboxes that busy clients send to; sinkBox stands for the
 // other server.
 var boxes = []string{"anna@kill.test", "ben@kill.test", "cleo@kill.test"}
 
@@ -140,22 +165,29 @@ type book struct {
 	sent   map[string]*sent // by token
 	faults []string
 	odd    map[string]int // refusals, by reply
+	excuse string         // how refusals begin that are as they should be
 }
 
 type sent struct {
 	to           []string
 	acknowledged bool
+	forbidden    bool // it was refused, so that nothing of it may arrive
 	arrived      map[string]int
 }
 
 func newBook() *book { return &book{sent: map[string]*sent{}, odd: map[string]int{}} }
 
+// seeded returns chance that follows from a text.
+func seeded(text string) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(text))
+	return rand.New(rand.NewPCG(h.Sum64(), 1))
+}
+
 // content is the message of a token: it follows from that, and most are
 // small.
 func (b *book) content(token string) string {
-	h := fnv.New64a()
-	h.Write([]byte(token))
-	random := rand.New(rand.NewPCG(h.Sum64(), 1))
+	random := seeded(token)
 	lines := random.IntN(100)
 	if random.IntN(50) == 0 {
 		lines = 5000 // a file of its own
@@ -180,11 +212,18 @@ func (b *book) acknowledges(token string) {
 	b.sent[token].acknowledged = true
 }
 
-// refused notes a refusal; reply is empty if the server was gone.
+// forbids notes a refusal that a case expects.
+func (b *book) forbids(token string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent[token].forbidden = true
+}
+
+// refused notes a refusal that no case expects; reply is empty if the server was gone.
 func (b *book) refused(reply string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if reply != "" {
+	if reply != "" && (b.excuse == "" || !strings.HasPrefix(reply, b.excuse)) {
 		b.odd[reply]++
 	}
 }
@@ -233,6 +272,9 @@ func (b *book) check() (faults []string, summary string) {
 		if whole != len(m.to) && (m.acknowledged || whole > 0) {
 			fault("%s, acknowledged %v, went to %v and arrived %v", token, m.acknowledged, m.to, m.arrived)
 		}
+		if m.forbidden && whole > 0 {
+			fault("%s was refused, and arrived %v", token, m.arrived)
+		}
 		if len(m.arrived) > whole {
 			fault("%s went to %v and arrived %v", token, m.to, m.arrived)
 		}
@@ -254,15 +296,23 @@ func TestBook(t *testing.T) {
 		lapse func(b *book, content string)
 		good  bool
 	}{
-		"arrived":         {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m) }, true},
-		"sent again":      {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m); b.arrived(sinkBox, m) }, true},
-		"lost":            {func(*book, string) {}, false},
-		"lost in one":     {func(b *book, m string) { b.arrived(sinkBox, m) }, false},
-		"filed twice":     {func(b *book, m string) { b.arrived("a", m); b.arrived("a", m); b.arrived(sinkBox, m) }, false},
-		"cut":             {func(b *book, m string) { b.arrived("a", m[:len(m)-2]); b.arrived(sinkBox, m) }, false},
-		"to somebody":     {func(b *book, m string) { b.arrived("a", m); b.arrived("c", m); b.arrived(sinkBox, m) }, false},
-		"from nowhere":    {func(b *book, m string) { b.arrived("a", "\r\nSubject: x\r\n\r\n") }, false},
-		"not as one":      {func(b *book, m string) { b.arrived("b", b.content("other")) }, false},
+		"arrived":      {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m) }, true},
+		"sent again":   {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m); b.arrived(sinkBox, m) }, true},
+		"lost":         {func(*book, string) {}, false},
+		"lost in one":  {func(b *book, m string) { b.arrived(sinkBox, m) }, false},
+		"filed twice":  {func(b *book, m string) { b.arrived("a", m); b.arrived("a", m); b.arrived(sinkBox, m) }, false},
+		"cut":          {func(b *book, m string) { b.arrived("a", m[:len(m)-2]); b.arrived(sinkBox, m) }, false},
+		"to somebody":  {func(b *book, m string) { b.arrived("a", m); b.arrived("c", m); b.arrived(sinkBox, m) }, false},
+		"from nowhere": {func(b *book, m string) { b.arrived("a", "\r\nSubject: x\r\n\r\n") }, false},
+		"not as one":   {func(b *book, m string) { b.arrived("b", b.content("other")) }, false},
+		"refused":      {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m); b.forbids("other") }, true},
+		"refused, here": {func(b *book, m string) {
+			b.arrived("a", m)
+			b.arrived(sinkBox, m)
+			b.forbids("other")
+			b.arrived("a", b.content("other"))
+			b.arrived("b", b.content("other"))
+		}, false},
 		"also the others": {func(b *book, m string) { b.arrived("a", m); b.arrived(sinkBox, m); b.refused("452 no") }, false},
 	} {
 		b := newBook()

@@ -130,7 +130,7 @@ func needRoot(t *testing.T, peer string) {
 }
 
 // patience is how long a condition may take to come true.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // await waits until holds says nothing any more; what it says is the failure.
 func await(t *testing.T, holds func() string) {

@@ -13,9 +13,11 @@ import (
 type postfix struct {
 	t      *testing.T
 	ip     string
-	domain string // all of its addresses have one mailbox
+	domain string // its name; whatever it takes goes to one mailbox
 	dir    string
 	log    *transcript
+	master string // more lines of master.cf
+	takes  string // domains that it takes mail for
 }
 
 // newPostfix prepares a Postfix for a domain at an address.
@@ -23,7 +25,7 @@ func newPostfix(t *testing.T, domain, ip string) *postfix {
 	t.Helper()
 	need(t, "postfix", "openssl")
 	needRoot(t, "Postfix")
-	p := &postfix{t: t, ip: ip, domain: domain, dir: t.TempDir(), log: &transcript{}}
+	p := &postfix{t: t, ip: ip, domain: domain, dir: t.TempDir(), log: &transcript{}, takes: domain}
 	for _, dir := range []string{"queue", "data", "mail"} {
 		if err := os.Mkdir(filepath.Join(p.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -92,7 +94,7 @@ mydestination =
 alias_maps =
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks reject
-virtual_mailbox_domains = %[2]s
+virtual_mailbox_domains = %[7]s
 virtual_mailbox_base = %[1]s/mail
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:65534
@@ -102,13 +104,13 @@ smtpd_tls_security_level = %[4]s
 smtpd_tls_received_header = yes
 smtpd_tls_cert_file = %[5]s
 smtpd_tls_key_file = %[6]s
-`, p.dir, p.domain, p.ip, tls, cert, key))
+`, p.dir, p.domain, p.ip, tls, cert, key, p.takes))
 	var master strings.Builder
 	for line := range strings.Lines(services + p.ip + ":25 inet n - - - smtpd\n") { // the last, since it needs others
 		w := strings.Fields(line)
 		fmt.Fprintf(&master, "%s %s %s %s n %s %s %s\n", w[0], w[1], w[2], w[3], w[4], w[5], w[6])
 	}
-	p.file("master.cf", master.String())
+	p.file("master.cf", master.String()+p.master)
 	resolv := p.file("resolv.conf", "nameserver "+n.resolver+"\n")
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount --bind "$1" /etc/resolv.conf && exec postfix -c "$2" start-fg`, "sh", resolv, p.dir)
 	cmd.Stdout, cmd.Stderr = p.log, p.log

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -47,7 +46,13 @@ func newIP() string {
 // lines in its configuration, and does not start it.
 func install(t *testing.T, domain, more string) *server {
 	t.Helper()
-	s := &server{t: t, dir: t.TempDir(), ip: newIP(), domain: domain, host: "mx." + domain, log: &transcript{}}
+	return installIn(t, t.TempDir(), domain, more)
+}
+
+// installIn is install in a directory that may be a special one.
+func installIn(t *testing.T, dir, domain, more string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, ip: newIP(), domain: domain, host: "mx." + domain, log: &transcript{}}
 	s.config = filepath.Join(s.dir, "gatepost.toml")
 	run(t, password+"\n", binary, "init", s.dir, "--hostname", s.host, "--domain", domain,
 		"--account", s.address(), "--password-stdin")
@@ -114,21 +119,6 @@ func (s *server) kill() {
 		<-s.ended
 		s.cmd = nil
 	}
-}
-
-// stop ends the server as an operator does.
-func (s *server) stop() {
-	s.t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-s.ended:
-		if err != nil {
-			s.t.Errorf("the server ended with %v:\n%s", err, s.log)
-		}
-	case <-time.After(patience):
-		s.t.Fatalf("the server does not stop:\n%s", s.log)
-	}
-	s.cmd = nil
 }
 
 // in returns the server for a sub-case, which then fails for itself.

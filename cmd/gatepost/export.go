@@ -48,7 +48,7 @@ Maildir with a sub-folder for each folder. Nothing that exists is overwritten.`,
 				err = closed
 			}
 			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "Exported %d messages to %s.\n", n, escape(args[1]))
+				fmt.Fprintf(c.OutOrStdout(), "Exported %s to %s.\n", plural(n, "message"), escape(args[1]))
 			}
 			return err
 		},

@@ -94,7 +94,7 @@ func (a *app) queueShow() *cobra.Command {
 					return err
 				}
 				for _, r := range m.Recipients {
-					fmt.Fprintf(out, "\n%s: %s after %d attempts\n  %s\n", escape(r.To), r.Status, r.Attempts, escape(r.Reason))
+					fmt.Fprintf(out, "\n%s: %s after %s\n  %s\n", escape(r.To), r.Status, plural(r.Attempts, "attempt"), escape(r.Reason))
 				}
 				return nil
 			})
@@ -119,13 +119,17 @@ func (a *app) queueChange(name, operand, short, done string) *cobra.Command {
 // counted prints how many messages a command was about.
 func counted(c *cobra.Command, done string) func(control.Count) error {
 	return func(n control.Count) error {
-		noun := "messages"
-		if n.Messages == 1 {
-			noun = "message"
-		}
-		_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d %s.\n", done, n.Messages, noun)
+		_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s.\n", done, plural(n.Messages, "message"))
 		return err
 	}
+}
+
+// plural writes a number of things.
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 func (a *app) queueDrop() *cobra.Command {

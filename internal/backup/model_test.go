@@ -131,6 +131,9 @@ func TestBackupOfABusyServer(t *testing.T) {
 		if m.Damaged > 0 {
 			t.Errorf("damaged: %q", m.Damage)
 		}
+		for _, f := range s.findings() {
+			t.Errorf("a check of the busy server: %s", f)
+		}
 		backups = append(backups, taken{b, before, m})
 	}
 	stop()
@@ -149,11 +152,12 @@ func TestBackupOfABusyServer(t *testing.T) {
 	}
 }
 
-// validities returns the UIDVALIDITY of every folder, by account and name.
+// validities returns the UIDVALIDITY of every folder that stays, by account
+// and name.
 func (s *server) validities() map[string]uint32 {
 	s.t.Helper()
 	list := map[string]uint32{}
-	for id := range int64(volatile) {
+	for id := range int64(people) {
 		folders, err := s.boxes.Folders(s.t.Context(), id+1)
 		if err != nil {
 			s.t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"gatepost/internal/listen"
 	"gatepost/internal/smtpd"
 	"gatepost/internal/spool"
+	"gatepost/internal/verdict"
 )
 
 // smtpDoor is one of the doors of SMTP.
@@ -46,12 +47,13 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
 		Directory: s.parts.directory, Mailboxes: s.parts.local,
-		Clock: s.parts.clock, Random: rand.Reader,
+		Checker: &verdict.Checker{Resolver: s.parts.resolver, Now: s.parts.clock.Now, IsOwn: s.parts.directory.IsLocal},
+		Clock:   s.parts.clock, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {
 		o := smtpd.Options{
 			Name:     d.key,
-			Hostname: cfg.Hostname, Door: d.door, Policy: policy, Spool: doorSpool{s.parts.spool},
+			Hostname: cfg.Hostname, Door: d.door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
 			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door),
 			Limits: sessionLimits(cfg.Limits),
 			Clock:  s.parts.clock, Random: rand.Reader, Log: s.log,
@@ -159,6 +161,16 @@ func sessionLimits(l config.Limits) smtpd.Limits {
 		DataTimeout: time.Duration(l.DataTimeout), HandshakeTimeout: time.Duration(l.HandshakeTimeout),
 		DataRate: int64(l.DataRate),
 	}
+}
+
+// doorPolicy is the gate as a session wants it.
+type doorPolicy struct{ *gate.Gate }
+
+func (p doorPolicy) Watch(peer *envelope.Peer, e *envelope.Envelope, header []byte) smtpd.Watcher {
+	if w := p.Gate.Watch(peer, e, header); w != nil {
+		return w
+	}
+	return nil
 }
 
 // doorSpool is the spool as a session wants it.

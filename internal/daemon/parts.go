@@ -23,6 +23,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/protect"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
@@ -33,6 +34,7 @@ import (
 	"gatepost/internal/resolve"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
+	"gatepost/internal/transport"
 )
 
 // systemResolvers is where the system names its resolvers.
@@ -62,6 +64,8 @@ type parts struct {
 	queue     *queue.Queue
 	meter     meter
 
+	protection *protect.Protection
+
 	closers []func() error // in the order of opening
 }
 
@@ -70,7 +74,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openRemote,
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -170,6 +174,26 @@ func spoolOptions(cfg *config.Config) spool.Options {
 	}
 }
 
+// openProtection makes what decides how mail leaves.
+func (p *parts) openProtection(context.Context) error {
+	settings, err := protection(p.cfg)
+	if err != nil {
+		return err
+	}
+	p.protection = protect.New(protect.Options{
+		Store: p.db, Resolver: p.resolver, Clock: p.clock, Log: p.log, Settings: settings,
+		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return dial(ctx, netip.Addr{}, to) },
+	})
+	p.onClose(p.protection.Close)
+	return nil
+}
+
+// protection returns what a configuration says of it.
+func protection(cfg *config.Config) (protect.Settings, error) {
+	roots, err := roots(cfg.Path(cfg.TLS.Roots))
+	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Roots: roots}, err
+}
+
 // openRemote makes the sender to other servers and the router that knows
 // what goes to it.
 func (p *parts) openRemote(context.Context) error {
@@ -184,10 +208,15 @@ func (p *parts) openRemote(context.Context) error {
 // setRemote takes the routes and the like of a configuration, at the start
 // and again after SIGHUP.
 func (p *parts) setRemote(cfg *config.Config) error {
-	sender, err := newSender(cfg, p)
+	settings, err := protection(cfg)
 	if err != nil {
 		return err
 	}
+	sender, err := newSender(cfg, p, settings.Roots)
+	if err != nil {
+		return err
+	}
+	p.protection.Set(settings)
 	p.router.setRoutes(cfg.Route)
 	if old := p.remote.now.Swap(sender); old != nil {
 		old.Close()
@@ -195,11 +224,7 @@ func (p *parts) setRemote(cfg *config.Config) error {
 	return nil
 }
 
-func newSender(cfg *config.Config, p *parts) (*remote.Sender, error) {
-	roots, err := roots(cfg.Path(cfg.TLS.Roots))
-	if err != nil {
-		return nil, err
-	}
+func newSender(cfg *config.Config, p *parts, roots *x509.CertPool) (*remote.Sender, error) {
 	var routes []remote.Route
 	seen := map[string]bool{}
 	for _, r := range cfg.Route {
@@ -216,7 +241,7 @@ func newSender(cfg *config.Config, p *parts) (*remote.Sender, error) {
 	return remote.New(remote.Options{
 		Hostname: cfg.Hostname, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Dial: dial, Pick: mathrand.IntN,
-		Routes: routes, Policy: remote.OpportunisticTLS, Roots: roots, Port: smtpPort,
+		Routes: routes, Policy: p.protection.Engine, Proofs: p.protection.Book, Roots: roots, Port: smtpPort,
 		Private: cfg.Remote.Private, Sources: cfg.Remote.Sources, IPv6: cfg.Remote.IPv6,
 		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(cfg),
 		ConnectTimeout: connectTime, FindTimeout: findTime,
@@ -231,7 +256,7 @@ const (
 )
 
 func newRoute(cfg *config.Config, r config.Route) (remote.Route, error) {
-	level, err := remote.ParseLevel(r.TLS)
+	level, err := transport.ParseLevel(r.TLS)
 	if err != nil {
 		return remote.Route{}, err
 	}

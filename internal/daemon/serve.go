@@ -102,6 +102,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	}
 	s.parts.queue.Start()
 	s.sweep()
+	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil
@@ -119,9 +120,15 @@ func (s *Server) takeLock(context.Context) (err error) {
 }
 
 // recoverMail removes what the mailboxes remember of messages that are
-// settled. It comes before the queue delivers anything.
+// settled. It comes before the queue delivers anything. On a full disk it
+// fails; that must not keep the server down, which would not come up by itself
+// when there is room again. What stays costs a little room until the next
+// start.
 func (s *Server) recoverMail(ctx context.Context) error {
-	return s.parts.boxes.Prune(ctx, s.parts.spool.Live)
+	if err := s.parts.boxes.Prune(ctx, s.parts.spool.Live); err != nil {
+		s.log.Error("cannot prune what the mailboxes remember", "error", err)
+	}
+	return ctx.Err()
 }
 
 // sweep removes, beside the work, files that a crash left without an owner.

@@ -26,6 +26,9 @@ type Envelope struct {
 	EnvID string // RFC 3461, section 4.4, still as xtext
 	UTF8  bool   // sent with SMTPUTF8: RFC 6531, section 3.4
 	Form  Form
+	// RequireTLS says that the message must only go where it is protected, on
+	// its whole way: RFC 8689.
+	RequireTLS bool
 
 	// Header holds the fields that we put in front of what was received:
 	// Received and its like, each ending in CR LF. It is never edited

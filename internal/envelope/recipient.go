@@ -97,6 +97,8 @@ type Outcome struct {
 	// destination (no connection, 421) and not of this recipient or
 	// message: others to it need not be tried before its time.
 	Destination bool
+	// Proof is how the host was reached that answered; nil when none did.
+	Proof *Proof
 }
 
 // Attempt is one try to deliver a message to some of its recipients.

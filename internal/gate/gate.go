@@ -15,6 +15,8 @@
 //     again. Who is behind an address, account knows.
 //   - A signed-in user sends only from addresses that are theirs: MAIL FROM
 //     (mail.go), From and Sender (header.go).
+//   - Whether a message from the world is by whom it says (watch.go): verdict
+//     decides, with the standards below it.
 //   - What a submission lacks is added, and what must not leave is taken out
 //     (RFC 6409, section 8); marks that only we may set are taken out of
 //     everything (edit.go).
@@ -39,6 +41,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/verdict"
 )
 
 // Directory knows our domains, who is behind their addresses and what our
@@ -68,8 +71,10 @@ type Options struct {
 	Relay     []netip.Prefix
 	Directory Directory
 	Mailboxes Mailboxes
-	Clock     clock.Clock
-	Random    io.Reader // for Message-ID; safe for concurrent use
+	// Checker verifies who mail from the world is from.
+	Checker *verdict.Checker
+	Clock   clock.Clock
+	Random  io.Reader // for Message-ID; safe for concurrent use
 }
 
 // Gate holds the checks together. Its methods may be called from any

@@ -13,7 +13,9 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/resolve"
 	"gatepost/internal/smtp"
+	"gatepost/internal/verdict"
 )
 
 // town is a directory and its mailboxes in memory: anna and ben of
@@ -25,6 +27,7 @@ type town struct {
 	spent   map[string]int
 	limit   int
 	broken  error
+	names   *resolve.Fake
 }
 
 func newTown() *town {
@@ -46,6 +49,7 @@ func newTown() *town {
 		full:  map[string]int64{},
 		spent: map[string]int{},
 		limit: 100,
+		names: resolve.NewFake(""),
 	}
 }
 
@@ -97,6 +101,7 @@ func newGate(w *town) *Gate {
 		Relay:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:7::/48")},
 		Directory: w,
 		Mailboxes: w,
+		Checker:   &verdict.Checker{Resolver: w.names, Now: func() time.Time { return now }, IsOwn: w.IsLocal},
 		Clock:     clock.NewFake(now),
 		Random:    rand.Reader,
 	})

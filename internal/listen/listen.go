@@ -24,6 +24,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -231,7 +232,11 @@ func (d *Door) serve(conn net.Conn) {
 		t := tls.Server(conn, d.o.TLS)
 		if err := d.handshake(t); err != nil {
 			d.Counters.Handshakes.Add(1)
-			d.o.Log.Info("TLS handshake failed", "door", d.o.Name, "client", peerOf(conn).String(), "error", err)
+			level := slog.LevelInfo
+			if errors.Is(err, io.EOF) { // somebody looked whether the port is open
+				level = slog.LevelDebug
+			}
+			d.o.Log.Log(context.Background(), level, "TLS handshake failed", "door", d.o.Name, "client", peerOf(conn).String(), "error", err)
 			_ = conn.Close()
 			return
 		}

@@ -28,7 +28,7 @@ import (
 	"gatepost/internal/store"
 )
 
-var handovers = flag.Int("handovers", 60, "how often TestHandOver stops the machine")
+var handovers = flag.Int("handovers", 40, "how often TestHandOver stops the machine")
 
 // TestHandOver stops the machine at any step of the way from the session's
 // commit through spool, queue and this package into the mailbox: at every

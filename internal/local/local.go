@@ -102,11 +102,22 @@ func (l *Local) Deliver(ctx context.Context, a *envelope.Attempt) []envelope.Out
 		return outcome(to, l.file(ctx, a, mailbox.Filing{
 			Account:   acct.ID,
 			Quota:     acct.Quota,
-			Folder:    mailbox.Inbox,
+			Folder:    folder(a.Envelope),
 			Recipient: to.String(),
 			Header:    trace(a.Envelope, "Delivered-To: "+to.String()),
 		}))
 	})
+}
+
+// junk is the folder of mail that is to be wary of: RFC 6154, section 2.
+const junk = "Junk"
+
+// folder returns where a message belongs.
+func folder(e *envelope.Envelope) string {
+	if e.IsJunk() {
+		return junk
+	}
+	return mailbox.Inbox
 }
 
 // file completes a filing with what it takes from the message. To have been

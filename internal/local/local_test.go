@@ -142,6 +142,20 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
+// The mark is gate's word: in the envelope it counts, in the message not.
+func TestJunk(t *testing.T) {
+	t.Parallel()
+	l, b, _ := newLocal()
+	a := attempt("user7@example.org")
+	a.Body = envelope.MemoryBody([]byte(envelope.JunkField + ": no\r\n\r\n"))
+	l.Deliver(t.Context(), a)
+	a.Envelope.Header = append(a.Envelope.Header, envelope.JunkField+": it is not theirs\r\n"...)
+	l.Deliver(t.Context(), a)
+	if b.filed[0].Folder != mailbox.Inbox || b.filed[1].Folder != "Junk" {
+		t.Errorf("%q, %q", b.filed[0].Folder, b.filed[1].Folder)
+	}
+}
+
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	l, b, _ := newLocal()

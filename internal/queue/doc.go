@@ -32,8 +32,10 @@
 // A recipient's own deferral (greylisting, a full mailbox) makes its job
 // wait. A destination's deferral (no connection, 421) holds the whole line,
 // whose jobs stay ready: nothing is written for them, and none is attempted
-// until the line's alarm lets one try. Nothing else about the queue is
-// durable: after a restart all of it follows from the offers.
+// until the line's alarm lets one try. Where routes change (Reroute), jobs move
+// to the lines of their new destinations and are due at once. Nothing else
+// about the queue is durable: after a restart all of it follows from the
+// offers.
 //
 // # Fairness
 //

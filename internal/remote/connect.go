@@ -2,8 +2,8 @@ package remote
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +14,7 @@ import (
 	"gatepost/internal/envelope"
 	"gatepost/internal/smtp"
 	"gatepost/internal/smtpclient"
+	"gatepost/internal/transport"
 )
 
 // quickConnect is how long an address may keep us waiting while there is
@@ -23,17 +24,21 @@ const quickConnect = 4 * time.Second
 // search is the way through the hosts of a target until one is ready.
 type search struct {
 	*Sender
-	target *target
-	end    time.Time // no further address is tried after it
-	tries  int
-	failed error     // what the target is left with
-	poor   []address // that failed a short time ago, and come last
+	target     *target
+	requireTLS bool      // the message asks for it: RFC 8689
+	end        time.Time // no further address is tried after it
+	tries      int
+	failed     error     // what the target is left with
+	poor       []address // that failed a short time ago, and come last
+	asked      map[host]*asked
 }
 
 // connection returns a connection that is ready for a message: one that was
 // kept, unless it must be fresh, or a new one.
-func (s *Sender) connection(ctx context.Context, t *target, fresh bool) (*connection, error) {
-	f := &search{Sender: s, target: t, end: s.o.Clock.Now().Add(s.o.FindTimeout)}
+func (s *Sender) connection(ctx context.Context, t *target, fresh, requireTLS bool) (*connection, error) {
+	f := &search{
+		Sender: s, target: t, requireTLS: requireTLS, end: s.o.Clock.Now().Add(s.o.FindTimeout), asked: map[host]*asked{},
+	}
 	for _, group := range t.groups {
 		if f.failed != nil && f.late() {
 			break
@@ -69,10 +74,11 @@ func (s *Sender) connection(ctx context.Context, t *target, fresh bool) (*connec
 func (f *search) late() bool { return f.o.Clock.Now().After(f.end) }
 
 // fail remembers why a host is no way to go. With a route that is the
-// operator's to mend, and the mail waits for it.
+// operator's to mend, and the mail waits for it, unless it is the message
+// that asks too much.
 func (f *search) fail(err error) {
 	var why *failure
-	if f.target.route != nil && errors.As(err, &why) && why.Status == envelope.Failed {
+	if f.target.route != nil && errors.As(err, &why) && why.Status == envelope.Failed && !why.final {
 		why.postpone()
 	}
 	f.failed = worst(f.failed, err)
@@ -81,11 +87,11 @@ func (f *search) fail(err error) {
 // kept returns a kept connection to one of the addresses.
 func (f *search) kept(ctx context.Context, list []address) *connection {
 	for _, a := range list {
-		need, err := f.need(ctx, f.target, a.host)
-		if err != nil {
+		t := f.terms(ctx, a.host)
+		if t.Refused != nil {
 			continue // dial will say so
 		}
-		if c := f.pool.take(f.key(a.to, need)); c != nil {
+		if c := f.pool.take(f.key(a.to, t.Terms)); c != nil {
 			c.release = c.Bind(ctx)
 			f.Counters.Reused.Add(1)
 			return c
@@ -95,8 +101,8 @@ func (f *search) kept(ctx context.Context, list []address) *connection {
 }
 
 // key returns what a connection of this search is kept under.
-func (f *search) key(to netip.AddrPort, need Need) key {
-	k := key{to: to, need: need}
+func (f *search) key(to netip.AddrPort, t *transport.Terms) key {
+	k := key{to: to, terms: t.Key()}
 	if f.target.route != nil {
 		k.route = f.target.route.Name
 	}
@@ -111,8 +117,12 @@ func (f *search) dial(ctx context.Context, list []address, choosy bool) *connect
 		if ctx.Err() != nil || f.tries == maxTries || f.tries > 0 && f.late() {
 			return nil
 		}
-		if choosy && f.avoid.has(a.to, f.o.Clock.Now()) {
+		if choosy && f.avoid.Has(a.to, f.o.Clock.Now()) {
 			f.poor = append(f.poor, a)
+			continue
+		}
+		if err := f.refused(ctx, a.host); err != nil {
+			f.fail(err)
 			continue
 		}
 		f.tries++
@@ -131,39 +141,55 @@ func (f *search) dial(ctx context.Context, list []address, choosy bool) *connect
 	return nil
 }
 
-// open makes one address ready for a message.
+// open makes one address ready for a message. A handshake is tried twice
+// only when it was reset, and then under the same terms.
 func (f *search) open(ctx context.Context, a address, limit time.Duration) (*connection, error) {
-	need, err := f.need(ctx, f.target, a.host)
-	if err != nil {
-		return nil, err
+	t := f.terms(ctx, a.host)
+	k := f.checker.Begin(t.Terms)
+	c, err := f.secured(ctx, a, limit, k)
+	if errors.Is(err, errResetTLS) {
+		k.Classical()
+		c, err = f.secured(ctx, a, limit, k)
 	}
-	c, err := f.greet(ctx, a, limit)
-	if err != nil {
-		return nil, err
-	}
-	c.key = f.key(a.to, need)
-	err = f.secure(c, need, a.host)
 	if errors.Is(err, errBrokenTLS) {
 		// The host offers TLS and cannot do it. Nothing asked for it, so the
 		// message goes as it would to a host that offers none.
-		if c, err = f.greet(ctx, a, limit); err == nil {
-			c.key = f.key(a.to, need)
-		}
-	}
-	if err == nil {
-		err = f.signIn(c)
+		c, err = f.greet(ctx, a, limit)
 	}
 	if err != nil {
-		if c != nil {
-			c.release()
-			c.Quit()
-		}
+		f.learn(k, netip.Addr{}, a.to.Addr())
+		return nil, err
+	}
+	f.learn(k, c.local, a.to.Addr())
+	c.key = f.key(a.to, t.Terms)
+	c.proof = k.Proof(c.host, a.to.Addr())
+	if err := f.signIn(c); err != nil {
+		c.leave()
 		return nil, err
 	}
 	if c.TLS() == nil {
 		f.Counters.Plain.Add(1)
 	}
 	return c, nil
+}
+
+// secured connects to an address and starts TLS as far as the terms say.
+func (f *search) secured(ctx context.Context, a address, limit time.Duration, k *transport.Check) (*connection, error) {
+	c, err := f.greet(ctx, a, limit)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.secure(c, k); err != nil {
+		c.leave()
+		return nil, err
+	}
+	return c, nil
+}
+
+// leave ends a connection that is of no use.
+func (c *connection) leave() {
+	c.release()
+	c.Quit()
 }
 
 // greet connects to an address and gets as far as EHLO.
@@ -173,11 +199,13 @@ func (f *search) greet(ctx context.Context, a address, limit time.Duration) (*co
 		return nil, err
 	}
 	c := &connection{host: a.host.String(), opened: f.o.Clock.Now()}
+	if from, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+		c.local = from.AddrPort().Addr()
+	}
 	c.Conn = smtpclient.New(nc, smtpclient.Options{Hostname: f.o.Hostname, Clock: f.o.Clock, Patience: f.o.Patience})
 	c.release = c.Bind(ctx)
 	if err := c.Hello(); err != nil {
-		c.release()
-		c.Quit()
+		c.leave()
 		return nil, spoken(c.host, err)
 	}
 	return c, nil
@@ -186,7 +214,7 @@ func (f *search) greet(ctx context.Context, a address, limit time.Duration) (*co
 // connect dials an address that may be dialled.
 func (f *search) connect(ctx context.Context, a address, limit time.Duration) (net.Conn, error) {
 	name := a.host.String()
-	if !f.permitted(a.to.Addr()) {
+	if !f.guard.Permits(a.to.Addr()) {
 		f.Counters.Refused.Add(1)
 		return nil, never(name, nil, 550, "5.4.4",
 			name+" has the address "+a.to.Addr().String()+", which is not on the Internet ([remote] private)")
@@ -197,7 +225,7 @@ func (f *search) connect(ctx context.Context, a address, limit time.Duration) (n
 	if err != nil {
 		f.Counters.ConnectFailures.Add(1)
 		if ctx.Err() == nil { // else it was us who gave up
-			f.avoid.add(a.to, f.o.Clock.Now())
+			f.avoid.Add(a.to, f.o.Clock.Now())
 		}
 		return nil, later(name, err, 451, "4.4.1", "no connection to "+name+" ("+a.to.Addr().String()+"): "+dialReason(err))
 	}
@@ -231,56 +259,71 @@ func dialReason(err error) string {
 	return "it failed"
 }
 
-// errBrokenTLS says that an opportunistic handshake failed.
-var errBrokenTLS = errors.New("TLS is offered and does not work")
+// What may be tried again after a handshake.
+var (
+	errBrokenTLS = errors.New("TLS is offered and does not work") // without TLS
+	errResetTLS  = errors.New("the handshake was reset")          // with a smaller ClientHello
+)
 
-// secure starts TLS as far as it is needed, or there.
-func (f *search) secure(c *connection, need Need, h host) error {
-	switch offered := c.Extensions().StartTLS; {
-	case need.Level == None, !offered && need.Level == Opportunistic:
+// secure starts TLS as far as the terms ask for it, or it is there.
+func (f *search) secure(c *connection, k *transport.Check) error {
+	if k.Level == transport.None {
 		return nil
-	case !offered:
-		return later(c.host, nil, 451, "4.7.4", "TLS is required, but "+c.host+" does not offer it")
 	}
-	err := c.StartTLS(f.config(need, h))
-	if err == nil {
+	if !c.Extensions().StartTLS {
+		k.Missing()
+		if k.Level == transport.Opportunistic {
+			return nil
+		}
+		return unmet(c.host, k.Failure(nil, c.host+" does not offer it"))
+	}
+	err := c.StartTLS(k.Config(f.sessions))
+	if c.TLS() != nil {
 		f.Counters.Handshakes.Add(1)
-		return nil
+		k.Made(c.TLS())
+		return f.within(c, k, err)
 	}
 	f.Counters.HandshakeFailed.Add(1)
-	var refused *smtp.Reply
+	why := tlsReason(err)
+	k.Failed(err, why)
 	switch {
-	case need.Level != Opportunistic:
-		return later(c.host, err, 451, "4.7.5", "TLS is required, but with "+c.host+" "+tlsReason(err))
-	case errors.As(err, &refused) && c.Usable():
-		return nil // it goes on without
+	case wasReset(err) && !k.IsClassical():
+		return errResetTLS
+	case k.Level != transport.Opportunistic:
+		return unmet(c.host, k.Failure(err, "with "+c.host+" "+why))
+	case c.Usable(): // STARTTLS was refused
+		return nil
 	case smtpclient.IsHandshake(err):
-		c.release()
-		c.Close()
 		return errBrokenTLS
 	}
 	return spoken(c.host, err)
 }
 
+// within says what came of the first words inside TLS.
+func (f *search) within(c *connection, k *transport.Check, err error) error {
+	switch {
+	case err != nil:
+		return spoken(c.host, err)
+	case k.RequireTLS && !c.Extensions().RequireTLS:
+		return unmet(c.host, envelope.Refuse(550, "5.7.30", "the message asks for protection on its whole way (REQUIRETLS), which "+c.host+" does not offer"))
+	}
+	return nil
+}
+
+// wasReset reports whether a handshake ended as it does when something on the
+// way cannot bear the size of ours: without a word.
+func wasReset(err error) bool {
+	silent := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return silent && smtpclient.IsHandshake(err)
+}
+
 // tlsReason says in public why TLS failed.
 func tlsReason(err error) string {
-	var name x509.HostnameError
-	var authority x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
 	var refused *smtp.Reply
-	switch {
-	case errors.As(err, &name):
-		return "the certificate is for another name"
-	case errors.As(err, &authority):
-		return "nobody whom we trust vouches for the certificate"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the certificate is not valid at this time"
-	case errors.As(err, &invalid):
-		return "the certificate is not valid"
-	case errors.As(err, &refused):
+	if errors.As(err, &refused) {
 		return "it was refused: " + clip(refused.Error())
 	}
-	return "the handshake failed"
+	return transport.Reason(err)
 }
 
 // signIn presents the route's credentials. What fails here is the operator's

@@ -10,21 +10,33 @@ import (
 
 // failure is why no recipient of an attempt gets any further. It is the
 // outcome of all who have none of their own.
-type failure struct{ envelope.Outcome }
+type failure struct {
+	envelope.Outcome
+	final bool // it is the message's, and no route can mend it
+}
 
 // Error returns the reply with its cause.
 func (f *failure) Error() string { return f.Err.Error() }
 
 // never says that trying again is of no use.
 func never(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{envelope.Outcome{Status: envelope.Failed, Host: host, Ours: true, Err: envelope.Fail(cause, code, enhanced, text)}}
+	return &failure{Outcome: envelope.Outcome{Status: envelope.Failed, Host: host, Ours: true, Err: envelope.Fail(cause, code, enhanced, text)}}
 }
 
 // later says that the destination, whatever the message, may do better next
 // time.
 func later(host string, cause error, code int, enhanced, text string) *failure {
-	return &failure{envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true,
+	return &failure{Outcome: envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true,
 		Err: envelope.Fail(cause, code, enhanced, text)}}
+}
+
+// unmet says that a host does not meet the terms for it.
+func unmet(host string, e *envelope.Error) *failure {
+	o := envelope.Outcome{Status: envelope.Deferred, Host: host, Ours: true, Destination: true, Err: e}
+	if !e.Temporary() {
+		o.Status, o.Destination = envelope.Failed, false
+	}
+	return &failure{Outcome: o, final: !e.Temporary()}
 }
 
 // postpone turns a failure for good into one of the destination's that may

@@ -22,6 +22,7 @@ const (
 type target struct {
 	destination string
 	route       *Route // nil where MX decides
+	signed      bool   // DNSSEC vouches for the names of the hosts
 	// groups are the hosts, those of equal preference together and the most
 	// preferred first.
 	groups [][]host
@@ -55,11 +56,12 @@ func (s *Sender) target(ctx context.Context, destination string) (*target, error
 		t.groups = [][]host{{{ip: ip, port: s.o.Port}}}
 		return t, nil
 	}
-	list, err := s.exchanges(ctx, destination)
+	watched := &resolve.Watcher{Resolver: s.o.Resolver}
+	list, err := s.exchanges(ctx, watched, destination)
 	if err != nil {
 		return nil, err
 	}
-	t.groups = s.group(list)
+	t.groups, t.signed = s.group(list), watched.Secure()
 	if len(t.groups) == 0 {
 		return nil, loop(destination)
 	}
@@ -68,8 +70,8 @@ func (s *Sender) target(ctx context.Context, destination string) (*target, error
 
 // exchanges looks up the MX of a domain; a domain that has none is its own
 // (RFC 5321, section 5.1).
-func (s *Sender) exchanges(ctx context.Context, domain string) ([]resolve.Exchange, error) {
-	list, err := resolve.MX(ctx, s.o.Resolver, domain)
+func (s *Sender) exchanges(ctx context.Context, r resolve.Resolver, domain string) ([]resolve.Exchange, error) {
+	list, err := resolve.MX(ctx, r, domain)
 	switch {
 	case err == nil:
 		return list, nil

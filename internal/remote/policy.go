@@ -2,72 +2,42 @@ package remote
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/envelope"
+	"gatepost/internal/transport"
 )
 
-// Level is how much a connection must be protected before a message goes
-// over it.
-type Level uint8
-
-// The levels, each stricter than the one before.
-const (
-	None          Level = iota // TLS is not even tried
-	Opportunistic              // TLS if the host offers it and it works
-	Require                    // TLS, with whoever answers
-	Verify                     // TLS, and the host proves its name
-)
-
-var levelNames = [...]string{"none", "opportunistic", "require", "verify"}
-
-func (l Level) String() string { return levelNames[l] }
-
-// ParseLevel reads a level as a [[route]] names it.
-func ParseLevel(s string) (Level, error) {
-	for i, name := range levelNames {
-		if s == name {
-			return Level(i), nil
-		}
-	}
-	return 0, fmt.Errorf("%q is not a level of TLS", s)
+// Policy decides what a host must offer, and learns what it did. It is not
+// asked about routes, which have their own terms.
+type Policy interface {
+	// Terms returns the terms for a host. It is asked once an attempt for
+	// each host that comes into question, also before a kept connection is
+	// used again, and may look things up, which should be remembered.
+	Terms(ctx context.Context, h transport.Hop) *transport.Terms
+	// Learn is called with what came of a host under its terms: once for each
+	// connection that got as far as TLS, or was refused it, and once for a
+	// host that its terms refuse; then the addresses are not valid.
+	Learn(c *transport.Check, local, remote netip.Addr)
 }
 
-// Need is what a host must offer. Needs are compared: connections are only
-// used again for the same one.
-type Need struct {
-	Level Level
-	Name  string         // with Verify: the name in the host's certificate
-	Roots *x509.CertPool // with Verify: who may vouch for it; nil means the system's
-}
-
-// Hop is a host about to be used for a destination.
-type Hop struct {
-	Destination string // a domain or address literal
-	Host        string // the name of the host, as MX gives it
-}
-
-// Policy says what a host must offer. It is asked for each connection, also
-// before a kept one is used again, and may look things up, which should be
-// remembered. An error keeps the message back from this host.
-type Policy func(context.Context, Hop) (Need, error)
-
-// OpportunisticTLS is the Policy of a world without policies: whatever the host
-// offers is better than nothing (RFC 7435).
-func OpportunisticTLS(context.Context, Hop) (Need, error) {
-	return Need{Level: Opportunistic}, nil
+// Proofs keeps what protection messages got.
+type Proofs interface {
+	// Keep is called when recipients of a message, by their index, were
+	// taken by a host. It must not wait for the disk.
+	Keep(e *envelope.Envelope, recipients []int, p *envelope.Proof)
 }
 
 // Route is a configured way around MX.
 type Route struct {
 	Name string // a destination of "route:" and this name goes here
 	Via  string // a host or address, with or without port
-	TLS  Level
+	TLS  transport.Level
 	// TLSName is the name in its certificate if that is not the host of Via.
 	TLSName string
 	User    string // to sign in as; empty: no signing in
@@ -107,36 +77,67 @@ func (r *Route) parse(port uint16) error {
 	return nil
 }
 
-// need returns what a host of t must offer.
-func (s *Sender) need(ctx context.Context, t *target, h host) (Need, error) {
-	if r := t.route; r != nil {
-		return Need{r.TLS, r.TLSName, s.o.Roots}, nil
-	}
-	n, err := s.o.Policy(ctx, Hop{t.destination, h.String()})
-	if err != nil {
-		return n, later(h.String(), err, 451, "4.7.0", "what "+h.String()+" must offer is not known at the moment")
-	}
-	return n, nil
+// asked is what is known of a host during one search.
+type asked struct {
+	*transport.Terms
+	told bool // that they refuse the host
 }
 
-// config returns the TLS that a need asks for.
-func (s *Sender) config(n Need, h host) *tls.Config {
-	c := &tls.Config{
-		MinVersion:         tls.VersionTLS12, // RFC 8996
-		ServerName:         h.name,
-		Time:               s.o.Clock.Now,
-		ClientSessionCache: s.sessions,
-		// Who answers an opportunistic connection need not prove anything:
-		// the alternative is no encryption at all.
-		InsecureSkipVerify: n.Level != Verify,
+// terms returns what a host must offer.
+func (f *search) terms(ctx context.Context, h host) *asked {
+	if t := f.asked[h]; t != nil {
+		return t
 	}
-	if n.Level == Verify {
-		c.ServerName, c.RootCAs = n.Name, n.Roots
+	t := &asked{}
+	if r := f.target.route; r != nil {
+		t.Terms = transport.RouteTerms(r.TLS, r.TLSName, f.requireTLS)
+	} else {
+		t.Terms = f.o.Policy.Terms(ctx, transport.Hop{
+			Domain: f.target.destination, Host: h.String(), Port: h.port, IPv6: f.o.IPv6,
+			Signed: f.target.signed, RequireTLS: f.requireTLS,
+		})
 	}
-	// crypto/tls resumes a session for a stricter need only if it was
-	// verified, but does not ask under which roots.
-	if n.Level == Verify && n.Roots != s.o.Roots {
-		c.ClientSessionCache = nil
+	f.asked[h] = t
+	return t
+}
+
+// refused returns why a host must not be used at all, if that is so.
+func (f *search) refused(ctx context.Context, h host) error {
+	t := f.terms(ctx, h)
+	if t.Refused == nil {
+		return nil
 	}
-	return c
+	if !t.told {
+		f.learn(f.checker.Begin(t.Terms), netip.Addr{}, netip.Addr{})
+	}
+	t.told = true
+	return unmet(h.String(), t.Refused)
+}
+
+// learn tells the policy what came of a host.
+func (f *search) learn(k *transport.Check, local, remote netip.Addr) {
+	if f.target.route == nil {
+		f.o.Policy.Learn(k, local, remote)
+	}
+}
+
+// prove hands over what those got whose message was taken.
+func (d *delivery) prove() {
+	var proved []*envelope.Proof
+	for i := range d.outcomes {
+		p := d.outcomes[i].Proof
+		if p == nil || slices.Contains(proved, p) {
+			continue
+		}
+		proved = append(proved, p) // one for each connection, so hardly ever several
+		var taken []int
+		for n, o := range d.outcomes {
+			if o.Proof == p && (o.Status == envelope.Delivered || o.Status == envelope.Relayed) {
+				taken = append(taken, d.Recipients[n])
+			}
+		}
+		if len(taken) > 0 {
+			d.o.Proofs.Keep(d.Envelope, taken, p)
+		}
+	}
 }

@@ -1,9 +1,7 @@
 package remote
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"io/fs"
 	"net/netip"
 	"strings"
@@ -13,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/envelope"
+	"gatepost/internal/transport"
 )
 
 // TestTLS: what is asked of a host, what it has, and whether the message
@@ -41,49 +41,48 @@ func TestTLS(t *testing.T) {
 	}
 	cases := []struct {
 		name   string
-		need   Need
+		need   transport.Terms
 		server *server
 		want   string
 		conns  int
 		secure bool
 	}{
-		{"none", Need{Level: None}, &server{offers: offers, tls: hostTLS}, sent, 1, false},
-		{"opportunistic", Need{Level: Opportunistic}, &server{offers: offers, tls: hostTLS}, sent, 1, true},
-		{"opportunistic, anybody's certificate", Need{Level: Opportunistic}, &server{offers: offers, tls: other}, sent, 1, true},
-		{"opportunistic, not offered", Need{Level: Opportunistic}, &server{}, sent, 1, false},
-		{"opportunistic, refused", Need{Level: Opportunistic}, &server{offers: offers, answer: refuses}, sent, 1, false},
-		{"opportunistic, broken", Need{Level: Opportunistic}, &server{offers: offers, tls: broken}, sent, 2, false},
-		{"opportunistic, hangs up", Need{Level: Opportunistic}, &server{offers: offers, answer: hangsUp}, sent, 2, false},
-		{"opportunistic, TLS 1.1", Need{Level: Opportunistic}, &server{offers: offers, tls: old}, sent, 2, false},
-		{"require", Need{Level: Require}, &server{offers: offers, tls: other}, sent, 1, true},
-		{"require, not offered", Need{Level: Require}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
-		{"require, refused", Need{Level: Require}, &server{offers: offers, answer: refuses}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example it was refused: 454 4.7.0 TLS is not available", 1, false},
-		{"require, broken", Need{Level: Require}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
-		{"require, TLS 1.1", Need{Level: Require}, &server{offers: offers, tls: old}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
-		{"verify", Need{Verify, "host.example", roots}, &server{offers: offers, tls: hostTLS}, sent, 1, true},
-		{"verify, name", Need{Verify, "d.example", roots}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the certificate is for another name", 1, false},
-		{"verify, authority", Need{Verify, "other.example", roots}, &server{offers: offers, tls: other}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example nobody whom we trust vouches for the certificate", 1, false},
-		{"verify, the system's roots", Need{Verify, "host.example", nil}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example nobody whom we trust vouches for the certificate", 1, false},
-		{"verify, not offered", Need{Verify, "host.example", roots}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
-		{"verify, broken", Need{Verify, "host.example", roots}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"none", transport.Terms{Level: transport.None}, &server{offers: offers, tls: hostTLS}, sent, 1, false},
+		{"opportunistic", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, tls: hostTLS}, sent, 1, true},
+		{"opportunistic, anybody's certificate", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, tls: other}, sent, 1, true},
+		{"opportunistic, not offered", transport.Terms{Level: transport.Opportunistic}, &server{}, sent, 1, false},
+		{"opportunistic, refused", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, answer: refuses}, sent, 1, false},
+		{"opportunistic, broken", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, tls: broken}, sent, 2, false},
+		{"opportunistic, hangs up", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, answer: hangsUp}, sent, 3, false},
+		{"opportunistic, TLS 1.1", transport.Terms{Level: transport.Opportunistic}, &server{offers: offers, tls: old}, sent, 2, false},
+		{"require", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: other}, sent, 1, true},
+		{"require, not offered", transport.Terms{Level: transport.Require}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
+		{"require, refused", transport.Terms{Level: transport.Require}, &server{offers: offers, answer: refuses}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example it was refused: 454 4.7.0 TLS is not available", 1, false},
+		{"require, broken", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"require, TLS 1.1", transport.Terms{Level: transport.Require}, &server{offers: offers, tls: old}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
+		{"verify", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{offers: offers, tls: hostTLS}, sent, 1, true},
+		{"verify, name", transport.Terms{Level: transport.Verify, Name: "d.example"}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the certificate is for another name", 1, false},
+		{"verify, authority", transport.Terms{Level: transport.Verify, Name: "other.example"}, &server{offers: offers, tls: other}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example nobody whom we trust vouches for the certificate", 1, false},
+		{"verify, not offered", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", 1, false},
+		{"verify, broken", transport.Terms{Level: transport.Verify, Name: "host.example"}, &server{offers: offers, tls: broken}, "deferred all by host.example: 451 4.7.5 TLS is required, but with host.example the handshake failed", 1, false},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "d.example. MX 10 host.example.\nhost.example. A 192.0.2.1")
 			h := w.host("192.0.2.1", tc.server)
-			var asked []Hop
+			var asked []transport.Hop
 			s := w.sender(func(o *Options) {
-				o.Policy = func(_ context.Context, h Hop) (Need, error) {
+				o.Policy = terms(func(h transport.Hop) *transport.Terms {
 					asked = append(asked, h)
-					return tc.need, nil
-				}
+					return &tc.need
+				})
 			})
 			got := s.Deliver(t.Context(), attempt("d.example", body, "b@d.example"))
 			if show(got[0]) != tc.want {
 				t.Errorf("%s\nwant %s", show(got[0]), tc.want)
 			}
-			if h.connections() != tc.conns || len(asked) == 0 || asked[0] != (Hop{"d.example", "host.example"}) {
+			if h.connections() != tc.conns || len(asked) != 1 || asked[0] != (transport.Hop{Domain: "d.example", Host: "host.example", Port: 25, IPv6: true}) {
 				t.Errorf("%d connections, asked about %v", h.connections(), asked)
 			}
 			if secure := s.Counters.Handshakes.Load() > 0; secure != tc.secure {
@@ -108,24 +107,22 @@ func TestResumption(t *testing.T) {
 		}
 		return nil
 	}
-	need := Need{}
-	_, strangers := certificate("host.example")
+	var need transport.Terms
 	_, deliver := one(t, &server{offers: "STARTTLS", tls: counting}, func(o *Options) {
 		o.IdlePerDestination = 0
-		o.Policy = func(context.Context, Hop) (Need, error) { return need, nil }
+		o.Policy = terms(func(transport.Hop) *transport.Terms { return &need })
 	})
 	steps := []struct {
-		need    Need
+		need    transport.Terms
 		sent    bool
 		resumed int64
 	}{
-		{Need{Level: Opportunistic}, true, 0},
-		{Need{Level: Opportunistic}, true, 1},
-		{Need{Verify, "host.example", roots}, true, 1},
-		{Need{Verify, "host.example", roots}, true, 2},
-		{Need{Verify, "host.example", strangers}, false, 2},
-		{Need{Verify, "d.example", roots}, false, 2},
-		{Need{Level: Require}, true, 3},
+		{transport.Terms{Level: transport.Opportunistic}, true, 0},
+		{transport.Terms{Level: transport.Opportunistic}, true, 1},
+		{transport.Terms{Level: transport.Verify, Name: "host.example"}, true, 1},
+		{transport.Terms{Level: transport.Verify, Name: "host.example"}, true, 2},
+		{transport.Terms{Level: transport.Verify, Name: "d.example"}, false, 2},
+		{transport.Terms{Level: transport.Require}, true, 3},
 	}
 	for i, step := range steps {
 		need = step.need
@@ -144,16 +141,17 @@ func TestPolicyFails(t *testing.T) {
 	w.host("192.0.2.2", &server{})
 	unknown := map[string]bool{"a.example": true}
 	s := w.sender(func(o *Options) {
-		o.Policy = func(_ context.Context, h Hop) (Need, error) {
+		o.Policy = terms(func(h transport.Hop) *transport.Terms {
+			t := chance(h)
 			if unknown[h.Host] {
-				return Need{}, errors.New("no TLSA")
+				t.Refused = envelope.Refuse(451, "4.4.3", "no TLSA")
 			}
-			return Need{Level: Opportunistic}, nil
-		}
+			return t
+		})
 	})
 	for _, want := range []string{
 		"relayed by b.example: 250 2.0.0 queued",
-		"deferred all by b.example: 451 4.7.0 what b.example must offer is not known at the moment",
+		"deferred all by b.example: 451 4.4.3 no TLSA",
 	} {
 		if got := show(s.Deliver(t.Context(), attempt("d.example", body, "b@d.example"))[0]); got != want {
 			t.Errorf("%s\nwant %s", got, want)
@@ -185,17 +183,17 @@ func TestRoute(t *testing.T) {
 		want   string
 		auth   bool
 	}{
-		{"signed in", Route{Via: "host.example:587", TLS: Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by host.example: 250 2.0.0 queued", true},
-		{"by address", Route{Via: "192.0.2.1:587", TLS: Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by [192.0.2.1]: 250 2.0.0 queued", true},
-		{"by another name", Route{Via: "192.0.2.1:587", TLS: Verify, TLSName: "host.example", User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by [192.0.2.1]: 250 2.0.0 queued", true},
-		{"not signed in", Route{Via: "host.example", TLS: Verify}, &server{offers: offers, tls: hostTLS}, "relayed by host.example: 250 2.0.0 queued", false},
-		{"wrong password", Route{Via: "host.example", TLS: Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("535 5.7.8 no")}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: 535 5.7.8 no", true},
-		{"closing", Route{Via: "host.example", TLS: Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("!421 4.7.0 bye")}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: 421 4.7.0 bye", true},
-		{"hangs up", Route{Via: "host.example", TLS: Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("!")}, "deferred all by host.example: 451 4.4.2 host.example: the connection broke at AUTH", true},
-		{"no AUTH", Route{Via: "host.example", TLS: Verify, User: "u", Password: password}, &server{offers: "STARTTLS", tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server offers no way to sign in that we know (SCRAM-SHA-256, PLAIN, LOGIN)", false},
-		{"not verified", Route{Via: "host.example", TLS: Require, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server is not verified, so no credentials are sent", false},
-		{"stripped", Route{Via: "host.example", TLS: Verify, User: "u", Password: password}, &server{offers: "AUTH_PLAIN"}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", false},
-		{"no password", Route{Via: "host.example", TLS: Verify, User: "u", Password: func() (string, error) { return "", fs.ErrNotExist }}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.3.5 the password of the route r cannot be read", false},
+		{"signed in", Route{Via: "host.example:587", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by host.example: 250 2.0.0 queued", true},
+		{"by address", Route{Via: "192.0.2.1:587", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by [192.0.2.1]: 250 2.0.0 queued", true},
+		{"by another name", Route{Via: "192.0.2.1:587", TLS: transport.Verify, TLSName: "host.example", User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "relayed by [192.0.2.1]: 250 2.0.0 queued", true},
+		{"not signed in", Route{Via: "host.example", TLS: transport.Verify}, &server{offers: offers, tls: hostTLS}, "relayed by host.example: 250 2.0.0 queued", false},
+		{"wrong password", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("535 5.7.8 no")}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: 535 5.7.8 no", true},
+		{"closing", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("!421 4.7.0 bye")}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: 421 4.7.0 bye", true},
+		{"hangs up", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: offers, tls: hostTLS, answer: says("!")}, "deferred all by host.example: 451 4.4.2 host.example: the connection broke at AUTH", true},
+		{"no AUTH", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: "STARTTLS", tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server offers no way to sign in that we know (SCRAM-SHA-256, PLAIN, LOGIN)", false},
+		{"not verified", Route{Via: "host.example", TLS: transport.Require, User: "u", Password: password}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.7.8 signing in to host.example for the route r failed: the server is not verified, so no credentials are sent", false},
+		{"stripped", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: password}, &server{offers: "AUTH_PLAIN"}, "deferred all by host.example: 451 4.7.4 TLS is required, but host.example does not offer it", false},
+		{"no password", Route{Via: "host.example", TLS: transport.Verify, User: "u", Password: func() (string, error) { return "", fs.ErrNotExist }}, &server{offers: offers, tls: hostTLS}, "deferred all by host.example: 451 4.3.5 the password of the route r cannot be read", false},
 		{"refused for good", Route{Via: "host.example"}, &server{greeting: "554 5.7.1 not you"}, "deferred all by host.example: 454 4.7.1 not you", false},
 	}
 	for _, tc := range cases {
@@ -268,93 +266,4 @@ func FuzzRoute(f *testing.F) {
 			t.Errorf("%q: %q is no name", via, h.name)
 		}
 	})
-}
-
-func TestLevel(t *testing.T) {
-	t.Parallel()
-	for _, l := range []Level{None, Opportunistic, Require, Verify} {
-		if got, err := ParseLevel(l.String()); got != l || err != nil {
-			t.Errorf("%v: %v, %v", l, got, err)
-		}
-	}
-	if _, err := ParseLevel("yes"); err == nil {
-		t.Error("yes is no level")
-	}
-}
-
-// TestPermitted is the table of what a name may not make us connect to.
-func TestPermitted(t *testing.T) {
-	t.Parallel()
-	listed := &Sender{o: Options{Private: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("127.0.0.1/32")}}}
-	closed := &Sender{}
-	cases := []struct {
-		ip      string
-		always  bool // without being listed
-		private bool // with
-	}{
-		{"198.51.100.7", true, true},
-		{"8.8.8.8", true, true},
-		{"2001:db8::1", true, true},
-		{"2a00:1450::1", true, true},
-		{"64:ff9b::808:808", true, true},
-		{"2002:808:808::1", true, true},
-		{"172.32.0.1", true, true},
-		{"100.128.0.1", true, true},
-
-		{"127.0.0.1", false, true},
-		{"127.0.0.2", false, false},
-		{"10.0.0.1", false, false},
-		{"10.1.2.3", false, true},
-		{"172.16.0.1", false, false},
-		{"172.31.255.255", false, false},
-		{"192.168.1.1", false, false},
-		{"169.254.169.254", false, false},
-		{"100.64.0.1", false, false},
-		{"100.127.255.255", false, false},
-		{"0.0.0.0", false, false},
-		{"0.1.2.3", false, false},
-		{"192.0.0.8", false, false},
-		{"224.0.0.1", false, false},
-		{"239.255.255.255", false, false},
-		{"240.0.0.1", false, false},
-		{"255.255.255.255", false, false},
-		{"::", false, false},
-		{"::1", false, false},
-		{"::1%lo", false, false},
-		{"fe80::1", false, false},
-		{"fe80::1%eth0", false, false},
-		{"febf::1", false, false},
-		{"fec0::1", false, false},
-		{"fc00::1", false, false},
-		{"fd00::1", false, true},
-		{"fd00::1%eth0", false, true},
-		{"fd00:0:0:1::1", false, false},
-		{"ff02::1", false, false},
-		{"::ffff:127.0.0.1", false, true},
-		{"::ffff:10.0.0.1", false, false},
-		{"::ffff:10.1.0.1", false, true},
-		{"::ffff:8.8.8.8", true, true},
-		{"::10.0.0.1", false, false},
-		{"::8.8.8.8", false, false},
-		{"64:ff9b::7f00:1", false, true},
-		{"64:ff9b::a00:1", false, false},
-		{"64:ff9b::a9fe:a9fe", false, false},
-		{"64:ff9b:1::808:808", false, false},
-		{"2002:7f00:1::1", false, true},
-		{"2002:a00:1::1", false, false},
-		{"2002:c0a8:101::1", false, false},
-		{"2001:0:4136:e378:8000:63bf:3fff:fdd2", false, false},
-	}
-	for _, tc := range cases {
-		ip := netip.MustParseAddr(tc.ip)
-		if got := closed.permitted(ip); got != tc.always {
-			t.Errorf("%s: %v", tc.ip, got)
-		}
-		if got := listed.permitted(ip); got != tc.private {
-			t.Errorf("%s with lists: %v", tc.ip, got)
-		}
-	}
-	if (&Sender{}).permitted(netip.Addr{}) {
-		t.Error("no address at all")
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatepost/internal/clock"
+	"gatepost/internal/envelope"
 	"gatepost/internal/smtpclient"
 )
 
@@ -18,14 +19,16 @@ const maxAge = 5 * time.Minute
 type key struct {
 	to    netip.AddrPort
 	route string // by its name, since its user may be signed in
-	need  Need
+	terms string // that it met
 }
 
 // connection is a connection that is ready for a message.
 type connection struct {
 	*smtpclient.Conn
 	host   string // as people read it
+	local  netip.Addr
 	key    key
+	proof  *envelope.Proof // what it got
 	opened time.Time
 
 	release func() bool // ends its bond with the delivery's context

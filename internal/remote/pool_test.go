@@ -17,8 +17,10 @@ import (
 
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/remote/avoid"
 	"gatepost/internal/resolve"
 	"gatepost/internal/smtpclient"
+	"gatepost/internal/transport"
 )
 
 const queued = "relayed by host.example: 250 2.0.0 queued"
@@ -81,26 +83,26 @@ func TestReuseNeedsTheSame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "d.example. MX 10 host.example.\nhost.example. A 192.0.2.1\nhost.example. A 192.0.2.2")
 	h := w.host("192.0.2.1", &server{offers: "STARTTLS AUTH_PLAIN", tls: hostTLS})
-	need := Need{Level: Opportunistic}
+	var need transport.Terms
 	s := w.sender(func(o *Options) {
-		o.Policy = func(context.Context, Hop) (Need, error) { return need, nil }
+		o.Policy = terms(func(transport.Hop) *transport.Terms { return &need })
 		for _, name := range []string{"r", "s"} {
-			o.Routes = append(o.Routes, Route{Name: name, Via: "host.example", TLS: Verify, User: name, Password: func() (string, error) { return "x", nil }})
+			o.Routes = append(o.Routes, Route{Name: name, Via: "host.example", TLS: transport.Verify, User: name, Password: func() (string, error) { return "x", nil }})
 		}
 	})
 	for i, step := range []struct {
 		destination string
-		need        Need
+		need        transport.Terms
 		conns       int
 	}{
-		{"d.example", Need{Level: Opportunistic}, 1},
-		{"d.example", Need{Verify, "host.example", roots}, 2},
-		{"d.example", Need{Level: Opportunistic}, 2},
-		{"d.example", Need{Level: Require}, 3},
-		{"route:r", Need{}, 4},
-		{"route:s", Need{}, 5},
-		{"route:r", Need{}, 5},
-		{"d.example", Need{Verify, "host.example", roots}, 5},
+		{"d.example", transport.Terms{Level: transport.Opportunistic}, 1},
+		{"d.example", transport.Terms{Level: transport.Verify, Name: "host.example"}, 2},
+		{"d.example", transport.Terms{Level: transport.Opportunistic}, 2},
+		{"d.example", transport.Terms{Level: transport.Require}, 3},
+		{"route:r", transport.Terms{}, 4},
+		{"route:s", transport.Terms{}, 5},
+		{"route:r", transport.Terms{}, 5},
+		{"d.example", transport.Terms{Level: transport.Verify, Name: "host.example"}, 5},
 	} {
 		need = step.need
 		if got := show(s.Deliver(t.Context(), attempt(step.destination, body, "b@d.example"))[0]); got != queued || h.connections() != step.conns {
@@ -239,7 +241,7 @@ func TestNotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.connection(ctx, to, false)
+	c, err := s.connection(ctx, to, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +272,7 @@ func TestDeadBoth(t *testing.T) {
 	}
 	var kept []*connection
 	for range 2 {
-		c, err := s.connection(t.Context(), to, true)
+		c, err := s.connection(t.Context(), to, true, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +373,8 @@ m.example. A 192.0.2.15
 			w, s := silent(t)
 			delete(w.silent, netip.MustParseAddr("192.0.2.2")) // refused at once
 			try(t, w, s, "d.example")
-			s.avoid.until = map[netip.AddrPort]time.Time{netip.MustParseAddrPort("[2001:db8::1]:25"): time.Now().Add(time.Minute)}
+			s.avoid = avoid.List{}
+			s.avoid.Add(netip.MustParseAddrPort("[2001:db8::1]:25"), time.Now())
 			const want = "deferred all by a.example: 451 4.4.1 no connection to a.example (2001:db8::1): no answer after 192.0.2.1:25 192.0.2.2:25 [2001:db8::1]:25"
 			if got, took := try(t, w, s, "d.example"); got != want || took != 60*time.Second {
 				t.Errorf("%s in %v", got, took)
@@ -389,8 +392,10 @@ m.example. A 192.0.2.15
 			if show(got[0]) != "deferred: 451 4.3.2 delivery was interrupted" || time.Since(start) != time.Second {
 				t.Errorf("%s in %v", show(got[0]), time.Since(start))
 			}
-			if len(s.avoid.until) > 0 {
-				t.Error("the host is avoided for what we did")
+			for _, to := range []string{"[2001:db8::1]:25", "192.0.2.1:25", "192.0.2.2:25"} {
+				if s.avoid.Has(netip.MustParseAddrPort(to), time.Now()) {
+					t.Error("the host is avoided for what we did")
+				}
 			}
 		})
 	})

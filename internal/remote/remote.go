@@ -5,7 +5,7 @@
 // queue hands it one message, a destination and the recipients there, and
 // gets an outcome for each. It finds the hosts of the destination (mx.go),
 // gets a connection to one of them, kept or new (connect.go, pool.go), makes
-// it as safe as policy says (policy.go), and hands the message over in as
+// it as safe as transport says (policy.go), and hands the message over in as
 // few transactions as the host takes (transact.go). The dialogue itself is
 // smtpclient's.
 //
@@ -14,8 +14,8 @@
 // RFC 5321, section 5 (MX, fallback, loops), RFC 7505 (null MX), RFC 7504
 // (hosts that take no mail), RFC 1870 (SIZE), RFC 6152, section 3 and RFC
 // 6531, section 3.2 (what a hop does not take), RFC 3461, section 5.2.2
-// (hops without DSN), RFC 9422 (LIMITS), RFC 3207 and 7435 (opportunistic
-// TLS).
+// (hops without DSN), RFC 9422 (LIMITS), RFC 3207 (STARTTLS), RFC 8689
+// (REQUIRETLS).
 //
 // # What a failure says
 //
@@ -54,7 +54,10 @@ import (
 
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/reach"
+	"gatepost/internal/remote/avoid"
 	"gatepost/internal/resolve"
+	"gatepost/internal/transport"
 )
 
 // Options of a Sender. All are required, but for the lists.
@@ -71,9 +74,8 @@ type Options struct {
 	Pick func(n int) int
 
 	Routes []Route
-	// Policy says what a host must offer; Opportunistic until somebody knows
-	// better.
-	Policy Policy
+	Policy Policy         // what hosts must offer
+	Proofs Proofs         // where it is kept what they did
 	Roots  *x509.CertPool // who may vouch for a host; nil means the system's
 	Port   uint16         // of SMTP: 25
 
@@ -117,8 +119,10 @@ type Sender struct {
 
 	o        Options
 	routes   map[string]*Route
+	guard    reach.Guard
 	pool     *pool
-	avoid    avoided
+	avoid    avoid.List
+	checker  *transport.Checker
 	sessions tls.ClientSessionCache
 	nextFrom atomic.Uint32 // turns the sources round
 }
@@ -131,8 +135,9 @@ func New(o Options) (*Sender, error) {
 	s := &Sender{
 		o:        o,
 		routes:   make(map[string]*Route, len(o.Routes)),
+		guard:    reach.Guard{Private: o.Private},
 		pool:     newPool(o.Clock, o.IdleTime, o.IdlePerDestination, o.IdleTotal),
-		avoid:    avoided{until: map[netip.AddrPort]time.Time{}},
+		checker:  transport.NewChecker(o.Clock, o.Roots),
 		sessions: tls.NewLRUClientSessionCache(sessionCache),
 	}
 	for i := range o.Routes {
@@ -158,12 +163,13 @@ func (s *Sender) Deliver(ctx context.Context, a *envelope.Attempt) []envelope.Ou
 	t, err := s.target(ctx, a.Destination)
 	for err == nil && len(d.pending) > 0 {
 		var c *connection
-		if c, err = s.connection(ctx, t, d.retry); err == nil {
+		if c, err = s.connection(ctx, t, d.retry, a.Envelope.RequireTLS); err == nil {
 			err = d.over(c)
 			s.done(c)
 		}
 	}
 	d.rest(err)
+	d.prove()
 	s.count(d.outcomes)
 	return d.outcomes
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -371,23 +370,6 @@ func TestGroup(t *testing.T) {
 			t.Errorf("%d hosts, want %d", got, want)
 		}
 	})
-}
-
-func TestAvoidedIsBounded(t *testing.T) {
-	t.Parallel()
-	a := avoided{until: map[netip.AddrPort]time.Time{}}
-	now := time.Now()
-	for i := range 3 * avoidMax {
-		a.add(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), uint16(i)), now)
-	}
-	if len(a.until) > avoidMax {
-		t.Errorf("%d addresses", len(a.until))
-	}
-	to := netip.MustParseAddrPort("192.0.2.1:25")
-	a.add(to, now)
-	if !a.has(to, now.Add(avoidFor-1)) || a.has(to, now.Add(avoidFor)) || a.has(to, now) {
-		t.Error("not for that long")
-	}
 }
 
 func TestAlternate(t *testing.T) {

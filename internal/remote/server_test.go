@@ -29,6 +29,7 @@ import (
 	"gatepost/internal/envelope"
 	"gatepost/internal/resolve"
 	"gatepost/internal/smtp"
+	"gatepost/internal/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,11 +110,35 @@ func (w *world) dial(ctx context.Context, source netip.Addr, to netip.AddrPort) 
 	return net.Dial("tcp", s.l.Addr().String())
 }
 
+// terms is a Policy that knows the terms for each hop, and learns nothing.
+type terms func(transport.Hop) *transport.Terms
+
+func (f terms) Terms(_ context.Context, h transport.Hop) *transport.Terms { return f(h) }
+
+func (terms) Learn(*transport.Check, netip.Addr, netip.Addr) {}
+
+// chance is a world without policies.
+func chance(h transport.Hop) *transport.Terms {
+	return &transport.Terms{Level: transport.Opportunistic, Basis: transport.Chance, Name: h.Host}
+}
+
+// proofs are what was kept, one line for each message and connection.
+type proofs struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (p *proofs) Keep(e *envelope.Envelope, recipients []int, proof *envelope.Proof) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, fmt.Sprint(recipients, " ", proof))
+}
+
 // sender returns a Sender in the world.
 func (w *world) sender(change ...func(*Options)) *Sender {
 	o := Options{
 		Hostname: "us.example", Resolver: w.dns, Clock: clock.System, Log: slog.New(slog.DiscardHandler),
-		Dial: w.dial, Pick: func(n int) int { return n - 1 }, Policy: OpportunisticTLS, Roots: roots, Port: 25, IPv6: true,
+		Dial: w.dial, Pick: func(n int) int { return n - 1 }, Policy: terms(chance), Proofs: &proofs{}, Roots: roots, Port: 25, IPv6: true,
 		OwnNames: []string{"us.example"}, OwnAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.99")},
 		ConnectTimeout: 10 * time.Second, FindTimeout: time.Minute,
 		IdleTime: time.Minute, IdlePerDestination: 2, IdleTotal: 10,
@@ -236,7 +261,10 @@ func (s *server) usual(nc net.Conn, verb string) string {
 	switch verb {
 	case "EHLO":
 		reply := "250-host"
-		for offer := range strings.FieldsSeq(s.offers) {
+		s.mu.Lock()
+		offers := s.offers
+		s.mu.Unlock()
+		for offer := range strings.FieldsSeq(offers) {
 			if !secure || offer != "STARTTLS" {
 				reply += "\r\n250-" + strings.ReplaceAll(offer, "_", " ")
 			}

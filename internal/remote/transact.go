@@ -182,7 +182,9 @@ func (n *counter) Write(p []byte) (int, error) {
 // batch holds their places in pending.
 func (d *delivery) transaction(c *connection, content smtpclient.Content) (*smtpclient.Transaction, []int) {
 	e, ext := d.Envelope, c.Extensions()
-	t := &smtpclient.Transaction{From: e.From, EightBit: d.eightBit(), EnvID: e.EnvID, Ret: rets[e.Ret], Content: content}
+	t := &smtpclient.Transaction{
+		From: e.From, EightBit: d.eightBit(), RequireTLS: e.RequireTLS, EnvID: e.EnvID, Ret: rets[e.Ret], Content: content,
+	}
 	batch := d.batch(ext)
 	t.Recipients = make([]smtpclient.Recipient, len(batch))
 	for n, i := range batch {
@@ -277,7 +279,7 @@ func (d *delivery) outcome(c *connection, r *smtp.Reply) envelope.Outcome {
 	if d.said == nil || d.said.Code != r.Code || d.said.Enhanced != r.Enhanced || d.said.Text != clip(r.Text) {
 		d.said = envelope.Refuse(r.Code, r.Enhanced, clip(r.Text))
 	}
-	o := envelope.Outcome{Status: envelope.Failed, Err: d.said, Host: c.host}
+	o := envelope.Outcome{Status: envelope.Failed, Err: d.said, Host: c.host, Proof: c.proof}
 	switch {
 	case r.Positive() && c.Extensions().DSN:
 		o.Status = envelope.Delivered

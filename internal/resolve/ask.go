@@ -28,6 +28,10 @@ const (
 // patience is how long a server is waited for, in each round.
 var patience = [...]time.Duration{2 * time.Second, 4 * time.Second}
 
+// lately is how long ago a server that is silent now must have answered
+// something else for the silence to be the zone's.
+const lately = 30 * time.Second
+
 // reply is a server's answer to our question, NOERROR or NXDOMAIN.
 type reply struct {
 	msg    *dns.Msg
@@ -39,8 +43,9 @@ type reply struct {
 func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 	servers, err := c.servers.list(c.o.Clock.Now())
 	if err != nil {
-		return reply{}, err
+		return reply{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	began, dead := c.o.Clock.Now(), true
 	failed := errors.New("no DNS server is configured")
 	validating := false
 	for _, wait := range patience {
@@ -50,6 +55,9 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 				continue
 			}
 			r, err := c.exchange(ctx, s, q, wait)
+			if err == nil && r.msg.Rcode != dns.RcodeRefused {
+				c.heard.Store(c.o.Clock.Now().UnixNano())
+			}
 			switch {
 			case err == nil && usable(r.msg):
 				c.servers.prefer(s, c.o.Clock.Now())
@@ -61,6 +69,7 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 				err = errors.New(dns.RcodeToString[r.msg.Rcode])
 			}
 			c.Counters.Failures.Add(1)
+			dead = dead && isDown(err)
 			if ctx.Err() != nil {
 				return reply{}, context.Cause(ctx)
 			}
@@ -71,6 +80,11 @@ func (c *Client) ask(ctx context.Context, q question) (reply, error) {
 			// seen any.
 			validating = validating || trusted && !isDown(err)
 		}
+	}
+	if dead || c.heard.Load() < began.Add(-lately).UnixNano() {
+		// A server that answers other questions waits for the zone's. One
+		// that refuses us is none of ours.
+		failed = fmt.Errorf("%w: %w", ErrUnreachable, failed)
 	}
 	return reply{}, failed
 }

@@ -56,6 +56,7 @@ type Client struct {
 	o       Options
 	cache   *cache
 	servers servers
+	heard   atomic.Int64 // when a server last answered, in Unix nanoseconds
 }
 
 // New returns a client; nothing is asked or read before the first look-up.

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,12 +12,13 @@ import (
 
 // Fake is a Resolver for tests: a zone in memory that holds all there is.
 type Fake struct {
-	Secure  bool         // what answers and denials say
+	Secure  bool         // what answers and denials say, but for what is unsigned
 	Queries atomic.Int64 // look-ups so far
 
-	mu    sync.Mutex
-	zone  map[question][]dns.RR
-	fails map[question]error
+	mu       sync.Mutex
+	zone     map[question][]dns.RR
+	fails    map[question]error
+	unsigned []string // names below which nothing is secure
 }
 
 // NewFake returns a resolver that knows a zone: records in the form of a
@@ -43,6 +45,27 @@ func (f *Fake) Add(zone string) {
 	}
 }
 
+// Remove takes the records of a type away from a name.
+func (f *Fake) Remove(name string, qtype uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.zone, question{host(name), qtype})
+}
+
+// Unsign makes what is said of a name, and of all below it, not secure.
+func (f *Fake) Unsign(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unsigned = append(f.unsigned, host(name))
+}
+
+// secure reports whether what is said of a name is; f.mu is held.
+func (f *Fake) secure(name string) bool {
+	return f.Secure && !slices.ContainsFunc(f.unsigned, func(top string) bool {
+		return name == top || strings.HasSuffix(name, "."+top)
+	})
+}
+
 // Fail makes a look-up fail with kind: ErrTemporary, ErrBogus or ErrNotFound;
 // nil mends it.
 func (f *Fake) Fail(name string, qtype uint16, kind error) {
@@ -60,14 +83,15 @@ func (f *Fake) Lookup(_ context.Context, name string, qtype uint16) (Answer, err
 	if kind := f.fails[q]; kind != nil {
 		return Answer{}, q.fail(kind, nil)
 	}
-	at := q
+	at, secure := q, true
 	for range maxAliases {
+		secure = secure && f.secure(at.name)
 		if rrs := f.zone[at]; len(rrs) > 0 {
-			return Answer{Name: at.name, RRs: rrs, Secure: f.Secure}, nil
+			return Answer{Name: at.name, RRs: rrs, Secure: secure}, nil
 		}
 		alias := f.zone[question{at.name, dns.TypeCNAME}]
 		if len(alias) == 0 {
-			return Answer{}, q.denied(!f.exists(at.name), f.Secure)
+			return Answer{}, q.denied(!f.exists(at.name), secure)
 		}
 		at.name = host(alias[0].(*dns.CNAME).Target)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 )
@@ -41,6 +42,30 @@ func MX(ctx context.Context, r Resolver, domain string) ([]Exchange, error) {
 	}
 	return hosts, nil
 }
+
+// Watcher is a Resolver that takes note of whether DNSSEC vouches for all
+// that it was asked, denials too. It serves one purpose at a time.
+type Watcher struct {
+	Resolver
+	unsigned atomic.Bool
+}
+
+// Lookup implements Resolver.
+func (w *Watcher) Lookup(ctx context.Context, name string, qtype uint16) (Answer, error) {
+	a, err := w.Resolver.Lookup(ctx, name, qtype)
+	secure := a.Secure
+	var e *Error
+	if errors.As(err, &e) {
+		secure = e.Secure
+	}
+	if !secure {
+		w.unsigned.Store(true)
+	}
+	return a, err
+}
+
+// Secure reports whether all answers so far were vouched for.
+func (w *Watcher) Secure() bool { return !w.unsigned.Load() }
 
 // Addrs returns the addresses of host: those of IPv6 first, if v6 asks for
 // them. As long as there is one address, a family that has none or cannot be

@@ -212,3 +212,33 @@ func TestErrors(t *testing.T) {
 		t.Error("a denial is final")
 	}
 }
+
+// TestWatcher: one answer that is not signed, or denial, makes all of it so.
+func TestWatcher(t *testing.T) {
+	t.Parallel()
+	f := NewFake("a.example. A 192.0.2.1\nb.unsigned.example. A 192.0.2.1")
+	f.Secure = true
+	f.Unsign("unsigned.example")
+	for _, tc := range []struct {
+		names  []string
+		secure bool
+	}{
+		{nil, true},
+		{[]string{"a.example", "none.example"}, true},
+		{[]string{"a.example", "b.unsigned.example", "a.example"}, false},
+		{[]string{"none.unsigned.example"}, false},
+	} {
+		w := &Watcher{Resolver: f}
+		for _, name := range tc.names {
+			Addrs(t.Context(), w, name, false)
+		}
+		if w.Secure() != tc.secure {
+			t.Errorf("%v: %v", tc.names, w.Secure())
+		}
+	}
+	f.Fail("a.example", dns.TypeA, ErrTemporary)
+	w := &Watcher{Resolver: f}
+	if _, err := w.Lookup(t.Context(), "a.example", dns.TypeA); err == nil || w.Secure() {
+		t.Error("nobody vouches for no answer")
+	}
+}

@@ -70,6 +70,9 @@ var (
 	ErrTemporary = errors.New("no answer from the DNS")
 	// ErrBogus: a validating server refused what it found.
 	ErrBogus = errors.New("DNSSEC validation failed")
+	// ErrUnreachable, beside ErrTemporary: it is our own server that does not
+	// answer, and not that of the zone.
+	ErrUnreachable = errors.New("our DNS resolver does not answer")
 )
 
 // Error says why a look-up has no answer.

@@ -20,6 +20,7 @@ type Transaction struct {
 	From       addr.Address
 	EightBit   bool   // the content has octets above 127
 	UTF8       bool   // the server must take it as SMTPUTF8
+	RequireTLS bool   // the server must pass it on only over TLS: RFC 8689
 	Ret        string // FULL or HDRS: RFC 3461, section 4.3
 	EnvID      string // xtext: RFC 3461, section 4.4
 	Recipients []Recipient
@@ -369,6 +370,9 @@ func (c *Conn) addMail(t *Transaction) {
 	}
 	if c.ext.UTF8 && t.UTF8 {
 		c.add(" SMTPUTF8")
+	}
+	if c.ext.RequireTLS && t.RequireTLS {
+		c.add(" REQUIRETLS")
 	}
 	if c.ext.DSN {
 		c.addParam(" RET=", t.Ret)

@@ -31,6 +31,7 @@ type rules struct {
 	mail    func(*envelope.Peer, *envelope.Envelope, int64) error
 	rcpt    func(*envelope.Envelope, envelope.Recipient) ([]envelope.Recipient, error)
 	header  func(*envelope.Envelope, []byte) ([]byte, error)
+	watch   func(header []byte) Watcher
 	data    func(*envelope.Envelope) error
 }
 
@@ -63,6 +64,13 @@ func (r *rules) Rcpt(_ context.Context, _ *envelope.Peer, e *envelope.Envelope, 
 		return nil, envelope.Refuse(550, "5.1.1", "no such user")
 	}
 	return []envelope.Recipient{to}, nil
+}
+
+func (r *rules) Watch(_ *envelope.Peer, _ *envelope.Envelope, header []byte) Watcher {
+	if r.watch != nil {
+		return r.watch(header)
+	}
+	return nil
 }
 
 func (r *rules) Header(_ context.Context, _ *envelope.Peer, e *envelope.Envelope, header []byte) ([]byte, error) {

@@ -32,6 +32,8 @@ type intake struct {
 	inBody   bool
 	id       string // of the message, once in the body
 	draft    Draft
+	watcher  Watcher         // sees the body; may be nil
+	watched  int64           // octets of the header that it holds
 	refused  *envelope.Error // the first reason not to take the message
 }
 
@@ -48,7 +50,7 @@ func (in *intake) take(ctx context.Context, p []byte, seen *smtp.Content) {
 	case seen.TooLong: // RFC 3463, section 3.7
 		in.refuse(envelope.Refuse(554, "5.6.0", "a line of the message is longer than 64 KiB"))
 	case in.inBody:
-		in.write(p)
+		in.body(p)
 	default:
 		in.collect(ctx, p, seen)
 	}
@@ -77,12 +79,14 @@ func (in *intake) collect(ctx context.Context, p []byte, seen *smtp.Content) {
 	}
 }
 
+var replyHeld = envelope.Refuse(452, "4.3.1", "too many messages at a time; try again later")
+
 // hold keeps a part of the header section until the rest has come.
 func (in *intake) hold(p []byte) bool {
 	n := int64(len(p))
 	if in.s.held.Add(n) > maxHeld {
 		in.s.held.Add(-n)
-		in.refuse(envelope.Refuse(452, "4.3.1", "too many messages at a time; try again later"))
+		in.refuse(replyHeld)
 		return false
 	}
 	in.header = append(in.header, p...)
@@ -128,8 +132,8 @@ func (in *intake) begin(ctx context.Context, fields, body, more []byte) {
 	in.draft = in.s.o.Spool.Create()
 	in.write(kept)
 	in.write([]byte("\r\n"))
-	in.write(body)
-	in.write(more)
+	in.body(body)
+	in.body(more)
 	in.letGo()
 }
 
@@ -146,7 +150,43 @@ func (in *intake) judge(ctx context.Context, fields []byte) ([]byte, error) {
 		return nil, err
 	}
 	in.envelope.ID, in.id = id, id.String()
+	if err := in.watch(fields); err != nil {
+		return nil, err
+	}
 	return in.s.o.Policy.Header(ctx, &in.s.peer, in.envelope, fields)
+}
+
+// watch lets the policy see the message, as it came. Its copy of the header
+// counts as held until the message ends.
+func (in *intake) watch(fields []byte) error {
+	w := in.s.o.Policy.Watch(&in.s.peer, in.envelope, fields)
+	if w == nil {
+		return nil
+	}
+	n := int64(len(fields))
+	if in.s.held.Add(n) > maxHeld {
+		in.s.held.Add(-n)
+		return replyHeld
+	}
+	in.watcher, in.watched = w, n
+	return nil
+}
+
+// body takes what follows the empty line.
+func (in *intake) body(p []byte) {
+	if in.watcher != nil && in.refused == nil && len(p) > 0 {
+		if _, err := in.watcher.Write(p); err != nil {
+			in.refuse(err)
+			return
+		}
+	}
+	in.write(p)
+}
+
+// unwatch ends watch.
+func (in *intake) unwatch() {
+	in.s.held.Add(-in.watched)
+	in.watcher, in.watched = nil, 0
 }
 
 func (in *intake) write(p []byte) {
@@ -169,6 +209,7 @@ func (in *intake) discard() {
 		in.draft = nil
 	}
 	in.letGo()
+	in.unwatch()
 }
 
 // finish commits a message whose content has come in whole.
@@ -191,6 +232,10 @@ func (in *intake) commit(ctx context.Context, seen *smtp.Content) {
 	e := in.envelope
 	e.Received = in.s.o.Clock.Now()
 	e.Form = form(seen)
+	if err := in.ask(ctx); err != nil {
+		in.refuse(err)
+		return
+	}
 	if err := in.s.o.Policy.Data(ctx, &in.s.peer, e); err != nil {
 		in.refuse(err)
 		return
@@ -201,6 +246,15 @@ func (in *intake) commit(ctx context.Context, seen *smtp.Content) {
 		return
 	}
 	in.draft = nil
+}
+
+// ask asks who has watched the message.
+func (in *intake) ask(ctx context.Context) error {
+	if in.watcher == nil {
+		return nil
+	}
+	defer in.unwatch()
+	return in.watcher.Judge(ctx, in.envelope)
 }
 
 // form tells what the content asks of the next hop.

@@ -22,6 +22,9 @@ type Policy interface {
 	// domain of r.To is empty for <postmaster>. The session leaves out those
 	// that the envelope has already.
 	Rcpt(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, r envelope.Recipient) ([]envelope.Recipient, error)
+	// Watch is asked right before Header, with the same fields as they came,
+	// and returns who is to see the rest; nil if nobody needs to.
+	Watch(p *envelope.Peer, e *envelope.Envelope, header []byte) Watcher
 	// Header is asked when the header section has come and its syntax is
 	// right. It gets the fields without the empty line, which it must not
 	// keep or change, and returns the ones to keep in their place. What it
@@ -29,6 +32,17 @@ type Policy interface {
 	Header(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, header []byte) ([]byte, error)
 	// Data is asked when all has come, right before Commit.
 	Data(ctx context.Context, p *envelope.Peer, e *envelope.Envelope) error
+}
+
+// Watcher sees one message pass.
+type Watcher interface {
+	// Write gets what follows the empty line after the header: canonical, as
+	// it comes. It keeps no reference to p. What it keeps of the header that
+	// Watch got counts against the octets held by all sessions.
+	Write(p []byte) (int, error)
+	// Judge is asked when all has come, before Data; it may take as long as
+	// the DNS. What it adds to e.Header stands below our Received field.
+	Judge(ctx context.Context, e *envelope.Envelope) error
 }
 
 // Spool takes messages.

@@ -11,6 +11,10 @@ import (
 // maxGroup bounds what is written as one record of changes, in octets.
 const maxGroup = 32 << 10
 
+// group is maxGroup in segments of this size: a record stands in the index
+// once more, and must fit with it.
+func (s *Spool) group() int { return min(maxGroup, s.maxMeta()-wire.MaxChange) }
+
 // clip shortens a reason to its bound, at the end of a character.
 func clip(s string) string {
 	if len(s) > wire.MaxReason {
@@ -47,7 +51,7 @@ func (s *Spool) Change(changes []envelope.Change, durable func()) {
 		if last {
 			s.end(e)
 		}
-		if len(r.buf) > maxGroup {
+		if len(r.buf) > s.group() {
 			s.enqueue(r)
 			r = nil
 		}

@@ -362,7 +362,7 @@ func (s *Spool) fail(records []*record, cause error) {
 	// Something of them may be on the disk. They are declared void before
 	// their blobs go, so that what comes back in spite of all is whole.
 	s.tried[len(s.tried)-1].Blobs = blobs
-	s.l.Voids = append(s.l.Voids, s.tried...)
+	s.l.Owe(s.tried)
 }
 
 // refuse takes back a message that could not be written, and returns its

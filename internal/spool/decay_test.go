@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"testing"
 	"testing/synctest"
 
@@ -181,9 +180,8 @@ func (w *world) spoiled(where string, i int, tr *truth) bool {
 		w.fatalf("%s: message %d: %v", where, i, err)
 	}
 	defer b.Close()
-	got, err := io.ReadAll(b.Reader())
-	if err != nil || !bytes.Equal(got, tr.body) {
-		w.fatalf("%s: message %d is handed out otherwise than it came", where, i)
+	if err := w.same(b, tr.body); err != nil {
+		w.fatalf("%s: message %d is handed out otherwise than it came: %v", where, i, err)
 	}
 	w.s.View(tr.id, func(e *envelope.Envelope) {
 		if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) {

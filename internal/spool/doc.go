@@ -75,7 +75,19 @@
 // says that it was durable: nothing of it was acknowledged. Otherwise it is
 // corruption: it is reported, each record that still has a good checksum is
 // salvaged, and reading goes on behind it. Nothing is truncated. A record
-// that refers to a body which is missing or damaged is reported and kept.
+// that refers to a body which is missing or damaged is reported and kept. A
+// damaged segment gets no index, so that every start reports it again; when
+// nothing of it is needed any more it is set aside as .damaged, and reported
+// until somebody takes it away.
+//
+// The very last batch has none behind it: should it decay before the next
+// one is written or the spool closed, it passes for torn, and the report
+// counts it as such.
+//
+// What cannot be read or synced at the start may be well at the next one: it
+// is reported and left as it is, and nothing that was there is moved or
+// freed, since one part of the log may explain another. New mail is taken.
+// A format that is newer than this program is refused.
 //
 // # When a write or sync fails
 //
@@ -94,8 +106,8 @@
 // # Bounds
 //
 // Every size is in Options with its default. Disk use stays below twice the
-// live records plus four segments: segments that hold less than a quarter of
-// live records are moved together. Segments that a snapshot keeps come on
-// top. Memory is one entry of less than 1 KiB a message plus at most 64 MiB
-// of fresh bodies.
+// live records plus four segments, as long as all of the log can be read and
+// nothing is set aside: segments that hold little are moved together. Segments
+// that a snapshot keeps come on top. Memory is one entry of less than 1 KiB a
+// message plus at most 64 MiB of fresh bodies.
 package spool

@@ -17,7 +17,7 @@ import (
 // disk. A few hundred are part of every run; for a long one:
 //
 //	go test ./internal/spool -run TestCrashEverywhere -cases 100000 -timeout 60m -v
-var cases = flag.Int("cases", 600, "distinct cases that TestCrashEverywhere tries")
+var cases = flag.Int("cases", 400, "distinct cases that TestCrashEverywhere tries")
 
 // Sizes of a workload: steps in all, until the spool is started again, and
 // after a crash.

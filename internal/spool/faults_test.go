@@ -75,7 +75,7 @@ func failEach(t *testing.T, seed uint64, first int, f fault) (tried int) {
 			return tried
 		}
 		if tried++; !*allFaults {
-			stride += 1 + stride/4 // the first ones are the most different
+			stride += 1 + stride/2 // the first ones are the most different
 		}
 	}
 }
@@ -105,7 +105,9 @@ func (w *world) suffer(f fault) bool {
 		if count >= f.n {
 			begun++
 		}
-		w.tolerate(f.String())
+		if begun > 0 || i%5 == 0 {
+			w.tolerate(f.String())
+		}
 	}
 	over, w.fault = true, nil
 	if count < f.n {

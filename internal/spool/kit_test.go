@@ -30,6 +30,7 @@ type world struct {
 	t      testing.TB
 	fs     *crashfs.FS
 	hook   func(crashfs.Op) error // of fs and of those that come after it
+	gate   *gate                  // of the syncs of segments, from the next start on; nil: none
 	clock  *clock.Fake
 	rng    *rand.Rand
 	random io.Reader
@@ -39,12 +40,13 @@ type world struct {
 	truths []*truth
 	hunt   bool // a violation is not a failure of the test, but panics
 	loud   bool
-	fault  error // what reading a body may fail with; nil: it may not
-	lives  int   // starts
-	stray  bool  // the spool did not end by itself since the truths were learned
-	bulky  bool  // many messages are large
-	crowd  int   // messages that may wait before more are finished than come
-	size   int64 // of segments
+	fault  error  // what reading a body may fail with; nil: it may not
+	lives  int    // starts
+	stray  bool   // the spool did not end by itself since the truths were learned
+	buf    []byte // for bodies that are read
+	bulky  bool   // many messages are large
+	crowd  int    // messages that may wait before more are finished than come
+	size   int64  // of segments
 }
 
 // violation is a promise that was broken, where a test hunts for one.
@@ -122,8 +124,12 @@ func (w *world) options() (Options, error) {
 	if w.loud {
 		log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
 	}
+	var fs blob.FS = w.fs
+	if w.gate != nil {
+		fs = gatedFS{fs, w.gate}
+	}
 	return Options{
-		Dir: spoolDir, FS: w.fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
+		Dir: spoolDir, FS: fs, Blobs: blobs, Clock: w.clock, Random: w.random, Log: log,
 		SegmentSize: w.size, Inline: testInline, DraftBudget: 1 << 20, FreshBudget: 64 << 10,
 	}, err
 }
@@ -179,7 +185,7 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 	e := &envelope.Envelope{
 		From:   addr.MustParse(fmt.Sprintf("sender%d@example.org", serial)),
 		Header: []byte("Received: from a by b\r\n"), Client: "192.0.2.1", Origin: envelope.User,
-		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, Form: envelope.EightBit,
+		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, Form: envelope.EightBit,
 	}
 	for i := range n {
 		e.Recipients = append(e.Recipients, envelope.Recipient{
@@ -381,9 +387,8 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 	if err != nil {
 		w.fatalf("%s: message %d: %v", context, i, err)
 	}
-	got, err := io.ReadAll(b.Reader())
-	if err != nil || !bytes.Equal(got, tr.body) {
-		w.fatalf("%s: message %d is not whole: %d of %d octets, %v", context, i, len(got), len(tr.body), err)
+	if err := w.same(b, tr.body); err != nil {
+		w.fatalf("%s: message %d is not whole: %v", context, i, err)
 	}
 	if err := b.Close(); err != nil {
 		w.t.Error(err)
@@ -403,6 +408,25 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 		}
 		w.checkState(context, i, tr, len(e.Recipients), promise{held: e.Held, delayed: e.Delayed})
 	})
+}
+
+// same compares a body with what it should be.
+func (w *world) same(b *envelope.Body, want []byte) error {
+	if b.Size() != int64(len(want)) {
+		return fmt.Errorf("%d octets of %d", b.Size(), len(want))
+	}
+	got := b.Bytes()
+	if got == nil {
+		w.buf = slices.Grow(w.buf[:0], len(want))[:len(want)]
+		got = w.buf
+		if _, err := io.ReadFull(b.Reader(), got); err != nil {
+			return err
+		}
+	}
+	if !bytes.Equal(got, want) {
+		return errors.New("it is another")
+	}
+	return nil
 }
 
 func (w *world) checkState(context string, i int, tr *truth, k int, got promise) {

@@ -175,6 +175,12 @@ func (s *Spool) moveMessage(g *segment.Segment, id envelope.ID) (*record, error)
 		return nil, errBusy
 	}
 	r.buf = wire.AppendEnvelope(r.buf, e.Envelope, e.Body)
+	if !segment.Holds(s.o.SegmentSize, len(r.buf), r.meta()) {
+		// The reasons of its recipients have made it too large to be one
+		// record. They stay where they are, beside it.
+		g.Unread = true
+		return nil, errors.New("a message has grown too large to be moved")
+	}
 	s.enqueue(r)
 	return r, nil
 }
@@ -246,7 +252,7 @@ func (s *Spool) repeatState(g *segment.Segment, e *ledger.Entry, records []*reco
 		if p.At != g {
 			continue
 		}
-		if r == nil || len(r.buf) > maxGroup {
+		if r == nil || len(r.buf) > s.group() {
 			r = newRecord(wire.Changes)
 			r.keeper = true
 			records = append(records, r)

@@ -93,7 +93,7 @@ func (w *world) look(where string) []string {
 }
 
 // same compares a snapshot with what was true at its moment.
-func (w *world) same(m *moment) {
+func (w *world) unchanged(m *moment) {
 	w.t.Helper()
 	seen := 0
 	err := m.n.Each(func(s *Message) error {
@@ -169,7 +169,7 @@ func TestSnapshot(t *testing.T) {
 						w.still()
 						m := open[w.rng.IntN(len(open))]
 						open = slices.DeleteFunc(open, func(o *moment) bool { return o == m })
-						w.same(m)
+						w.unchanged(m)
 						for _, f := range w.findings(m.n) {
 							t.Errorf("step %d: found %s", i, f)
 						}
@@ -180,7 +180,7 @@ func TestSnapshot(t *testing.T) {
 				w.check("with snapshots")
 				reclaimed := w.s.Counters.Reclaimed.Load()
 				for _, m := range open {
-					w.same(m)
+					w.unchanged(m)
 					m.close()
 				}
 				w.still()
@@ -262,7 +262,7 @@ func TestRestore(t *testing.T) {
 		tr.body = slices.Clone(tr.body)
 		tr.body[0]++
 		again.truths[damaged] = tr
-		other.same(again)
+		other.unchanged(again)
 		again.n.Close()
 		m.close()
 		other.s.Close()

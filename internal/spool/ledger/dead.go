@@ -108,6 +108,19 @@ func (l *Ledger) Unsay(g *segment.Segment) {
 	}
 }
 
+// Owe adds voids that no segment says yet. Those of a disk that goes on
+// failing follow one another, and are one.
+func (l *Ledger) Owe(voids []*Void) {
+	for _, v := range voids {
+		if n := len(l.Voids); n > 0 && l.Voids[n-1].At == nil && l.Voids[n-1].Last+1 == v.First {
+			last := l.Voids[n-1]
+			last.Last, last.Gen, last.Blobs = v.Last, v.Gen, append(last.Blobs, v.Blobs...)
+			continue
+		}
+		l.Voids = append(l.Voids, v)
+	}
+}
+
 // Owed returns the voids that no segment says.
 func (l *Ledger) Owed() (owed []*Void) {
 	for _, v := range l.Voids {

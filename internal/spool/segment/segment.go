@@ -68,6 +68,13 @@ func (g *Segment) Fits(batch, index int) bool {
 	return g.used+int64(wire.RoundUp(batch, wire.Block)) <= wire.IndexStart(g.Size, len(g.index)+index)
 }
 
+// Holds reports whether a record with so much meta fits into an empty segment
+// of a size.
+func Holds(size int64, record, meta int) bool {
+	empty := Segment{Size: size, used: wire.Block}
+	return empty.Fits(wire.BatchHeader+wire.RoundUp(record, wire.Align), wire.IndexEntry+meta)
+}
+
 // Seal ends the segment with its index, which makes the next start fast.
 // Nothing depends on it, so it is not synced: without one, or with a torn
 // one, a segment is read batch by batch. The index is dropped from memory

@@ -23,6 +23,7 @@ const (
 	flagUTF8
 	flagBlob // the body is a blob; its size and sum follow
 	flagLast // with this change the message is done
+	flagRequireTLS
 	flagsAll = 1<<iota - 1
 )
 
@@ -42,6 +43,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope, c Content) []byte {
 		if set {
 			flags |= 1 << i
 		}
+	}
+	if e.RequireTLS {
+		flags |= flagRequireTLS
 	}
 	b = append(b, e.ID[:]...)
 	b = append(b, flags, byte(e.Origin), byte(e.Ret), byte(e.Form))
@@ -206,6 +210,7 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 	e, c := &envelope.Envelope{ID: d.ID()}, Content{}
 	flags := d.octet(flagsAll)
 	e.Held, e.Delayed, e.UTF8 = flags&flagHeld != 0, flags&flagDelayed != 0, flags&flagUTF8 != 0
+	e.RequireTLS = flags&flagRequireTLS != 0
 	e.Origin = envelope.Origin(d.octet(byte(envelope.Self)))
 	e.Ret = envelope.Ret(d.octet(byte(envelope.RetHdrs)))
 	e.Form = envelope.Form(d.octet(0xff))

@@ -1,0 +1,47 @@
+package gate
+
+import (
+	"context"
+	"slices"
+	"unicode/utf8"
+
+	"gatepost/internal/envelope"
+	"gatepost/internal/verdict"
+)
+
+// Watch is the check of one message from the world while it passes.
+type Watch struct {
+	gate  *Gate
+	check *verdict.Check
+}
+
+// Watch begins to verify who a message is from, with its header as it came.
+// It returns nil for signed-in users and [relay] clients: whose they are was
+// checked otherwise, and printers sign nothing.
+func (g *Gate) Watch(p *envelope.Peer, e *envelope.Envelope, header []byte) *Watch {
+	if p.Verified() {
+		return nil
+	}
+	return &Watch{g, g.o.Checker.Begin(verdict.Client{IP: p.Addr.Addr(), Helo: p.Helo, From: e.From}, header)}
+}
+
+// Write takes the next octets of the body.
+func (w *Watch) Write(p []byte) (int, error) { return w.check.Write(p) }
+
+// Judge asks the DNS and refuses the message, or puts what was found in front
+// of it: for people, for their programs, and for local, which files it.
+func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
+	v, err := w.check.Finish(ctx)
+	if err != nil {
+		return err
+	}
+	if err := v.Err(); err != nil {
+		return err
+	}
+	fields := v.Fields(string(w.gate.o.Hostname))
+	e.Header = append(e.Header, fields...)
+	if slices.ContainsFunc(fields, func(c byte) bool { return c >= utf8.RuneSelf }) {
+		e.Form |= envelope.HeaderUTF8 // a sender's address is named there
+	}
+	return nil
+}

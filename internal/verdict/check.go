@@ -1,0 +1,162 @@
+package verdict
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/arc"
+	"gatepost/internal/dkim"
+	"gatepost/internal/dmarc"
+	"gatepost/internal/message"
+	"gatepost/internal/resolve"
+	"gatepost/internal/spf"
+)
+
+// checkTime bounds the look-ups of one message. RFC 7208, section 4.6.4 wants
+// at least 20 seconds for SPF; the client waits for 10 minutes (RFC 5321,
+// section 4.5.3.2.6).
+const checkTime = 25 * time.Second
+
+// Checker finds the facts about messages. It may be used from any goroutine.
+type Checker struct {
+	Resolver resolve.Resolver
+	Now      func() time.Time // that signatures are judged by
+	// IsOwn reports whether a domain is ours.
+	IsOwn func(context.Context, addr.Domain) (bool, error)
+	// Trusted are the forwarders whose word on a message counts.
+	Trusted []addr.Domain
+}
+
+// Client is who hands a message over.
+type Client struct {
+	IP   netip.Addr
+	Helo string
+	From addr.Address // the reverse-path
+}
+
+// Check is the check of one message while it passes. Make it with the header,
+// write the body, then call Finish once.
+type Check struct {
+	c      *Checker
+	client Client
+	header []byte
+	dkim   *dkim.Verifier
+	arc    *arc.Verifier
+}
+
+// Begin begins a check with the header section as it came, of which it keeps
+// a copy: fields that are taken out afterwards may be among those that are
+// signed.
+func (c *Checker) Begin(client Client, header []byte) *Check {
+	client.IP = client.IP.Unmap().WithZone("")
+	k := &Check{c: c, client: client, header: slices.Clone(header)}
+	k.dkim = dkim.NewVerifier(k.header)
+	k.arc = arc.ShareVerifier(k.header, k.dkim.Body())
+	return k
+}
+
+// Write takes the next octets of the body, in canonical form. It never fails.
+func (k *Check) Write(p []byte) (int, error) { return k.dkim.Write(p) }
+
+// Finish ends the body, asks the DNS, and judges. The error is IsOwn's.
+func (k *Check) Finish(ctx context.Context) (*Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	f := k.gather(ctx)
+	if err := k.compare(ctx, &f); err != nil {
+		return nil, err
+	}
+	return Judge(f), nil
+}
+
+// gather asks the DNS, for all but DMARC at once, which needs the others.
+func (k *Check) gather(ctx context.Context) Facts {
+	f := k.read()
+	var group sync.WaitGroup
+	group.Go(func() { f.SPF = k.spf(ctx, spf.ForMailFrom(k.client.IP, k.client.Helo, k.client.From)) })
+	if !k.client.From.IsNull() { // else it is the greeting that was checked
+		group.Go(func() { f.Helo = k.spf(ctx, spf.ForHelo(k.client.IP, k.client.Helo)) })
+	}
+	if k.client.IP.IsValid() {
+		group.Go(func() { f.IPRev = reverse(ctx, k.c.Resolver, k.client.IP) })
+	}
+	// One after the other, since they share the hash of the body.
+	f.DKIM = k.dkim.Verify(ctx, k.c.Resolver, k.c.Now())
+	f.ARC = k.arc.Verify(ctx, k.c.Resolver, k.c.Now())
+	group.Wait()
+	if f.Problem == nil {
+		f.DMARC = dmarc.Check(ctx, k.c.Resolver, f.Author.Domain, f.SPF, f.DKIM)
+	}
+	return f
+}
+
+// spf checks one identity. Without an address there is none to check.
+func (k *Check) spf(ctx context.Context, q spf.Query) spf.Result {
+	if !q.IP.IsValid() {
+		return spf.Result{Identity: q.Identity, Domain: q.Domain, Reason: "the client's address is not known"}
+	}
+	q.Now = k.c.Now()
+	return spf.Check(ctx, k.c.Resolver, q)
+}
+
+// read finds what the header alone tells.
+func (k *Check) read() (f Facts) {
+	author, err := dmarc.FindAuthor(k.header)
+	if err != nil && !errors.As(err, &f.Problem) {
+		f.Problem = &dmarc.AuthorError{Problem: dmarc.MalformedFrom, Cause: err}
+	}
+	f.Author, f.Nobody = author, true
+	for field := range message.Fields(k.header) {
+		name := strings.ToLower(field.Name())
+		switch {
+		case strings.HasPrefix(name, "list-"):
+			f.List = true
+		case name == "sender", name == "reply-to", strings.HasPrefix(name, "resent-"):
+			f.Nobody = false
+		}
+	}
+	return f
+}
+
+// compare finds what the facts mean to us: which domains are ours, and whom
+// we trust.
+func (k *Check) compare(ctx context.Context, f *Facts) (err error) {
+	if f.Problem != nil {
+		return nil
+	}
+	if f.Own, err = k.c.IsOwn(ctx, f.Author.Domain); err != nil {
+		return err
+	}
+	for _, d := range f.Author.Shown {
+		own, err := k.c.IsOwn(ctx, d)
+		if err != nil {
+			return err
+		}
+		if own && !f.Own {
+			f.ShownOwn = d
+		}
+	}
+	f.Forwarder = k.forwarder(f)
+	return nil
+}
+
+// forwarder returns the trusted server that found DMARC to pass for the
+// author whom the message shows now.
+func (k *Check) forwarder(f *Facts) addr.Domain {
+	set, ok := f.ARC.Trusted(func(d addr.Domain) bool { return slices.Contains(k.c.Trusted, d) })
+	if !ok {
+		return ""
+	}
+	for _, r := range set.Results.Find("dmarc") {
+		if r.Value == "pass" && strings.EqualFold(r.Get("header", "from"), string(f.Author.Domain)) {
+			return set.Sealer
+		}
+	}
+	return ""
+}
