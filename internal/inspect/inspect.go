@@ -21,6 +21,7 @@ import (
 	"gatepost/internal/keys"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
+	"gatepost/internal/proof"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 )
@@ -114,6 +115,7 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 	for _, part := range []part{
 		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
 		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
+		{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
 		{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
 		}},
@@ -182,6 +184,13 @@ func (t *Things) accounts(found func(audit.Finding)) error {
 		return nil
 	}
 	return account.Check(t.Store, t.Keys, found)
+}
+
+func (t *Things) protection(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return proof.Check(t.Store, found)
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {
