@@ -71,7 +71,6 @@ func (w *world) findings(n *Snapshot) (list []string) {
 // look returns what a deep check without a running spool finds, and sees to it
 // that it changes nothing.
 func (w *world) look(where string) []string {
-	before := w.fs.Fingerprint()
 	o, err := w.options()
 	if err != nil {
 		w.fatalf("%s: %v", where, err)
@@ -79,7 +78,7 @@ func (w *world) look(where string) []string {
 	if o.Blobs, err = blob.OpenDirOn(blob.Frozen(w.fs), blobDir); err != nil {
 		w.fatalf("%s: %v", where, err)
 	}
-	before = w.fs.Fingerprint() // options has made the directory
+	before := w.fs.Fingerprint() // options has made the directory
 	n, report, err := Look(o)
 	if err != nil {
 		w.fatalf("%s: %v", where, err)
