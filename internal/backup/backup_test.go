@@ -370,7 +370,7 @@ func TestRefused(t *testing.T) {
 	s := furnished(t)
 	b, _ := s.save()
 	s.close()
-	refused(t, "nothing", nil, "cut short")
+	refused(t, "nothing", nil, "not a backup")
 	refused(t, "something else", []byte(strings.Repeat("x", 5000)), "not a backup")
 	for i := range 12 {
 		refused(t, fmt.Sprintf("cut after %d twelfths", i), b[:len(b)*i/12], "cannot be used")

@@ -71,10 +71,10 @@ func (b *reading) next() (*tar.Header, error) {
 	}
 	h, err := b.tar.Next()
 	switch {
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, Broken("it is cut short: its manifest is missing")
 	case err != nil && b.members == 0:
 		return nil, Broken("this is not a backup of Gatepost, or its beginning is damaged (%w)", err)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, Broken("it is cut short: its manifest is missing")
 	case err != nil:
 		return nil, Broken("it is damaged after %d members (%w)", b.members, err)
 	}
