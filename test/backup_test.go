@@ -240,6 +240,10 @@ func TestDamagedBackup(t *testing.T) {
 	if strings.Contains(string(b), "hostname") {
 		t.Error("the encrypted backup can be read")
 	}
+	// 2^18 takes a second for each guess at the passphrase.
+	if header, _, _ := strings.Cut(string(b), "\n---"); !strings.Contains(header, "-> scrypt ") || !strings.HasSuffix(strings.SplitN(header, "\n", 3)[1], " 18") {
+		t.Errorf("the passphrase costs too little: %q", header)
+	}
 	cut := filepath.Join(dir, "cut")
 	if err := os.WriteFile(cut, b[:len(b)-100], 0o600); err != nil {
 		t.Fatal(err)

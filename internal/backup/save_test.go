@@ -245,18 +245,13 @@ func cheaply(w io.Writer, passphrase string) (io.WriteCloser, error) {
 	return age.Encrypt(w, r)
 }
 
-// What a passphrase costs to be tried is much for who guesses, and bounded for
-// who is given a file.
+// What a passphrase costs to be tried is bounded for who is given a file. That
+// it is much for who guesses is looked at end to end, since it takes seconds.
 func TestPassphraseCost(t *testing.T) {
 	t.Parallel()
 	cheap := encrypted(t, "", func(w io.Writer) (io.WriteCloser, error) { return cheaply(w, "x") })
 	costly := bytes.Replace(cheap, []byte(" 10\n"), []byte(" 22\n"), 1)
 	if _, err := opened(costly, phrase("x")); !errors.Is(err, archive.ErrBroken) {
 		t.Error(err)
-	}
-	x := "x"
-	ours := encrypted(t, "", func(w io.Writer) (io.WriteCloser, error) { return Encrypt(w, nil, &x) })
-	if !bytes.Contains(ours, []byte(" 18\n")) {
-		t.Errorf("%q", ours)
 	}
 }

@@ -45,17 +45,23 @@ func TestSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range 300 {
-		must(db.Update(t.Context(), addDomain(fmt.Sprintf("%s%d.example", strings.Repeat("x", 500), i))))
+	many := func(count int, name func(i int) string) func(*Tx) error {
+		return func(tx *Tx) (err error) {
+			for i := range count {
+				err = errors.Join(err, addDomain(name(i))(tx))
+			}
+			return err
+		}
 	}
+	must(db.Update(t.Context(), many(300, func(i int) string { return fmt.Sprintf("%s%d.example", strings.Repeat("x", 500), i) })))
 	called := false
 	s, err := db.Snapshot(t.Context(), func() { called = true })
 	must(err)
 	if !called {
 		t.Error("the moment was not told")
 	}
-	for i := range 300 {
-		must(db.Update(t.Context(), addDomain(fmt.Sprintf("%s%d.late.example", strings.Repeat("y", 500), i))))
+	for i := range 10 {
+		must(db.Update(t.Context(), many(30, func(k int) string { return fmt.Sprintf("%s%d.%d.late.example", strings.Repeat("y", 500), i, k) })))
 	}
 	must(db.Update(t.Context(), func(tx *Tx) error {
 		_, err := tx.Exec(`DELETE FROM domain WHERE name < 'y'`)
@@ -242,10 +248,14 @@ func TestDamage(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)
 	db := reopen(t, o)
-	for i := range 2000 {
-		if err := db.Update(t.Context(), addDomain(fmt.Sprintf("%04d.%s.example", i, strings.Repeat("x", 50)))); err != nil {
-			t.Fatal(err)
+	err := db.Update(t.Context(), func(tx *Tx) (err error) {
+		for i := range 2000 {
+			err = errors.Join(err, addDomain(fmt.Sprintf("%04d.%s.example", i, strings.Repeat("x", 50)))(tx))
 		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)

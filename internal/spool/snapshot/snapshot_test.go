@@ -77,3 +77,21 @@ func TestEveryField(t *testing.T) {
 		t.Error(s.Len(), s.Octets(), err)
 	}
 }
+
+// What everyone waits for while a snapshot is taken of 100,000 messages.
+func BenchmarkTake100k(b *testing.B) {
+	l := ledger.New()
+	for i := range 100_000 {
+		e := &envelope.Envelope{
+			ID: envelope.ID{byte(i), byte(i >> 8), byte(i >> 16)}, Header: make([]byte, 200),
+			Recipients: []envelope.Recipient{{To: addr.MustParse("a@example.org")}},
+		}
+		entry := &ledger.Entry{Envelope: e}
+		l.Entries[e.ID] = entry
+		l.Append(entry)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Take(l, nil, wire.Mark{}, nil).Close()
+	}
+}
