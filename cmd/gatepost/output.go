@@ -108,3 +108,11 @@ func size(n int64) string {
 	}
 	return fmt.Sprintf("%d GiB", n>>30)
 }
+
+// count writes a number of things.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -80,6 +80,10 @@ type Dir struct {
 	root   string
 	serial atomic.Uint64
 	shards sync.Map // shards that durably exist, by path
+
+	mu     sync.Mutex
+	holds  int             // see Hold
+	doomed map[string]bool // names to be removed when there is none any more
 }
 
 // OpenDir opens a store on the machine's own file system, and makes its
@@ -215,9 +219,13 @@ func (d *Dir) Link(old, new string) error {
 // Remove forgets a name.
 func (d *Dir) Remove(name string) error {
 	_, path, err := d.path(name)
-	if err != nil {
+	if err != nil || d.putOff(name) {
 		return err
 	}
+	return d.remove(path)
+}
+
+func (d *Dir) remove(path string) error {
 	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("blob: %w", err)
 	}

@@ -24,6 +24,7 @@ type Config struct {
 	Route  []Route `toml:"route"`
 
 	file  string // where it was read from, as it was named
+	text  []byte
 	dir   string // of the file, absolute
 	lines lines
 }

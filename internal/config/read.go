@@ -54,7 +54,7 @@ func Read(path string) (*Config, error) {
 // exist.
 func Parse(path string, text []byte) (*Config, error) {
 	c := Default()
-	c.file = path
+	c.file, c.text = path, text
 	// Where the file is must not depend on where the process goes.
 	if abs, err := filepath.Abs(path); err == nil {
 		c.dir = filepath.Dir(abs)
@@ -95,6 +95,9 @@ func decodeError(path string, err error) error {
 
 // File returns the path of the file that c was read from.
 func (c *Config) File() string { return c.file }
+
+// Text returns what c was read from.
+func (c *Config) Text() []byte { return c.text }
 
 // Path returns a path of the file as seen from the file's own directory.
 func (c *Config) Path(p string) string {

@@ -9,6 +9,8 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/addr"
+	"gatepost/internal/backup"
+	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/queue"
 )
@@ -18,6 +20,8 @@ type Desk struct {
 	Directory *account.Directory
 	Boxes     *mailbox.Boxes
 	Queue     *queue.Queue
+	Inspect   *inspect.Running
+	Backup    *backup.Source
 }
 
 // verb is one thing that an operator can ask for.
@@ -43,6 +47,8 @@ var verbs = map[string]verb{
 
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
+
+	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }
 
 // Do carries out a verb. It is a Handler.

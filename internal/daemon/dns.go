@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
-	"gatepost/internal/control"
 	"gatepost/internal/resolve"
 )
 
@@ -118,44 +116,4 @@ func CompareRecords(ctx context.Context, cfg *config.Config, domain addr.Domain)
 		return nil, err
 	}
 	return audit.Compare(ctx, resolve.New(o), Records(cfg, domain)), nil
-}
-
-// Check looks at the whole server.
-func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
-	op, err := Operate(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer op.Close()
-	o, err := resolverOptions(cfg, clock.System)
-	if err != nil {
-		return nil, err
-	}
-	self := &audit.Self{
-		Site: site(cfg), DataDir: cfg.DataDir(), Running: op.Running(),
-		Resolver: resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
-	}
-	for _, d := range smtpDoors {
-		for _, a := range d.addresses(&cfg.Listen) {
-			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
-		}
-	}
-	for _, r := range cfg.Route {
-		if r.Domain == "*" {
-			self.Smarthost = r.Via
-		}
-	}
-	if k, err := openKeys(cfg, clock.System, slog.New(slog.DiscardHandler)); err == nil {
-		self.Certificate, self.KeyWarnings = k.Certificate(), k.Warnings()
-		self.SelfSigned = cfg.TLS.Certificate == ""
-	}
-	err = op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
-		d, err := control.DomainOf(it)
-		self.Domains = append(self.Domains, d)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return self.Check(ctx), nil
 }

@@ -18,14 +18,17 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/addr"
+	"gatepost/internal/backup"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
 	"gatepost/internal/daemon/protect"
+	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
 	"gatepost/internal/mailbox"
+	"gatepost/internal/moment"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
 	"gatepost/internal/resolve"
@@ -54,6 +57,7 @@ type parts struct {
 	boxes     *mailbox.Boxes
 	resolver  *resolve.Client
 	spool     *spool.Spool
+	found     []string // by the spool, when it was opened
 	local     *local.Local
 	router    *router
 	remote    deliverer
@@ -94,17 +98,19 @@ func (p *parts) close() error {
 }
 
 func (p *parts) openKeys(context.Context) (err error) {
-	p.keys, err = openKeys(p.cfg, p.clock, p.log)
+	p.keys, err = keys.Open(keysDir(p.cfg), keysOptions(p.cfg, p.clock, p.log))
 	return err
 }
 
-func openKeys(cfg *config.Config, c clock.Clock, log *slog.Logger) (*keys.Keys, error) {
-	return keys.Open(filepath.Join(cfg.DataDir(), "keys"), keys.Options{
+func keysDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir(), "keys") }
+
+func keysOptions(cfg *config.Config, c clock.Clock, log *slog.Logger) keys.Options {
+	return keys.Options{
 		Clock: c, Random: rand.Reader, Log: log,
 		Certificate: cfg.Path(cfg.TLS.Certificate), Key: cfg.Path(cfg.TLS.Key),
 		SelfSigned: cfg.TLS.Certificate == "",
 		Names:      []string{cfg.Hostname},
-	})
+	}
 }
 
 func (p *parts) openStore(ctx context.Context) (err error) {
@@ -147,18 +153,25 @@ func (p *parts) openResolver(context.Context) error {
 }
 
 func (p *parts) openSpool(context.Context) (err error) {
-	l := p.cfg.Limits
-	p.spool, _, err = spool.Open(spool.Options{
-		Dir: filepath.Join(p.cfg.DataDir(), "spool"), FS: blob.OS, Blobs: p.blobs,
-		Clock: p.clock, Random: rand.Reader, Log: p.log,
+	o := spoolOptions(p.cfg)
+	o.FS, o.Blobs, o.Clock, o.Random, o.Log, o.Observe = blob.OS, p.blobs, p.clock, rand.Reader, p.log, p.meter.commit
+	var report *spool.Report
+	if p.spool, report, err = spool.Open(o); err != nil {
+		return err
+	}
+	p.found = report.Findings
+	p.onClose(p.spool.Close)
+	return nil
+}
+
+// spoolOptions are those that a configuration gives.
+func spoolOptions(cfg *config.Config) spool.Options {
+	l := cfg.Limits
+	return spool.Options{
+		Dir:         filepath.Join(cfg.DataDir(), "spool"),
 		SegmentSize: int64(l.SegmentSize), Inline: int(l.InlineBody),
 		DraftBudget: int64(l.DraftMemory), FreshBudget: int64(l.FreshMemory),
-		Observe: p.meter.commit,
-	})
-	if err == nil {
-		p.onClose(p.spool.Close)
 	}
-	return err
 }
 
 // openProtection makes what decides how mail leaves.
@@ -322,7 +335,12 @@ func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {
-	return &control.Desk{Directory: p.directory, Boxes: p.boxes, Queue: p.queue}
+	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
+	return &control.Desk{
+		Directory: p.directory, Boxes: p.boxes, Queue: p.queue,
+		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
+		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+	}
 }
 
 // queueSpool is the spool as the queue wants it.

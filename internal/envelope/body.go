@@ -2,8 +2,13 @@ package envelope
 
 import (
 	"bytes"
+	"hash/crc32"
 	"io"
 )
+
+// SumTable is the polynomial of all checksums of bodies, Castagnoli's, which
+// processors compute.
+var SumTable = crc32.MakeTable(crc32.Castagnoli)
 
 // Body is the content of a message as it was received, canonical (every line
 // ends in CR LF, the last one too) and without our Header. A body is read by
@@ -16,8 +21,9 @@ type Body struct {
 
 	// Blob names the file of the blob store that holds exactly this body;
 	// empty when it is held otherwise. Who keeps it links it, and need not
-	// copy it.
+	// copy it. Sum is its CRC32C when it was received.
 	Blob  string
+	Sum   uint32
 	close func() error
 }
 

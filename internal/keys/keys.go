@@ -71,6 +71,7 @@ type Keys struct {
 	dir    string
 	o      Options
 	master []byte
+	frozen bool // nothing is written
 
 	mu      sync.Mutex
 	derived map[string]*key // by purpose
@@ -106,25 +107,45 @@ func Open(dir string, o Options) (*Keys, error) {
 	return k, nil
 }
 
+// Look opens the directory as Open does and changes nothing: a self-signed
+// certificate that Open would make is made in memory only. Where there is no
+// secret, nothing can be unsealed.
+func Look(dir string, o Options) (*Keys, error) {
+	k := &Keys{dir: dir, o: o, derived: map[string]*key{}, frozen: true}
+	var err error
+	if k.master, err = readSecret(k.secretPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return k, k.Reload()
+}
+
+// HasSecret reports whether there is a master secret.
+func (k *Keys) HasSecret() bool { return len(k.master) > 0 }
+
+func (k *Keys) secretPath() string { return filepath.Join(k.dir, "secret") }
+
 // secret reads the master secret. It is made only when its file does not
 // exist: an unreadable or damaged one is an error, since a new one would make
 // all that was sealed unreadable for good.
 func (k *Keys) secret() ([]byte, error) {
-	path := filepath.Join(k.dir, "secret")
-	s, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		s = make([]byte, secretSize)
-		if _, err := io.ReadFull(k.o.Random, s); err != nil {
-			return nil, err
-		}
-		return s, writeFile(path, s)
-	case err != nil:
+	path := k.secretPath()
+	s, err := readSecret(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return s, err
+	}
+	s = make([]byte, secretSize)
+	if _, err := io.ReadFull(k.o.Random, s); err != nil {
 		return nil, err
-	case len(s) != secretSize:
+	}
+	return s, writeFile(path, s)
+}
+
+func readSecret(path string) ([]byte, error) {
+	s, err := os.ReadFile(path)
+	if err == nil && len(s) != secretSize {
 		return nil, fmt.Errorf("%s has %d octets instead of %d; put it back from a backup", path, len(s), secretSize)
 	}
-	return s, nil
+	return s, err
 }
 
 // Seal encrypts and authenticates plain with AES-256-GCM under the key of

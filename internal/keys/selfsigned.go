@@ -75,6 +75,9 @@ func (k *Keys) renew() error {
 	// Used even if it cannot be written down, as on a full disk: else every
 	// handshake would try again.
 	k.current.Store(&c)
+	if k.frozen {
+		return nil
+	}
 	return writeFile(filepath.Join(k.dir, selfSignedFile), file)
 }
 

@@ -86,7 +86,7 @@ func (h *house) check(t *testing.T, f Filing, content []byte, filed bool) {
 	}
 	ours := 0
 	for _, name := range h.files(t) {
-		if isOurs(name) {
+		if Owns(name) {
 			ours++
 		}
 	}

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math"
 	"time"
@@ -93,8 +94,8 @@ func (b *Boxes) file(tx *store.Tx, f *Filing, m *Message, c content) error {
 		return err
 	}
 	header := append([]byte{}, f.Header...) // nil would be NULL
-	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content) VALUES (?, 1, ?, ?, ?, ?)`,
-		m.ID, m.Size, c.blob, header, c.inline)
+	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content, header_sum, content_sum) VALUES (?, 1, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.Size, c.blob, header, c.inline, int64(crc32.Checksum(header, envelope.SumTable)), int64(c.sum))
 	return err
 }
 
@@ -161,6 +162,7 @@ func charge(tx *store.Tx, f *Filing, size int64) error {
 type content struct {
 	inline []byte
 	blob   string
+	sum    uint32 // CRC32C
 }
 
 // place brings the body to where its row will find it. A file is durable
@@ -169,7 +171,7 @@ type content struct {
 func (b *Boxes) place(body *envelope.Body) (content, error) {
 	if body.Size() <= inlineBound {
 		inline, err := inlineContent(body)
-		return content{inline: inline}, err
+		return content{inline: inline, sum: crc32.Checksum(inline, envelope.SumTable)}, err
 	}
 	id, err := envelope.NewID(b.clock.Now(), b.random)
 	if err != nil {
@@ -181,9 +183,11 @@ func (b *Boxes) place(body *envelope.Body) (content, error) {
 	b.placing[c.blob] = true
 	b.mu.Unlock()
 	if body.Blob != "" {
-		err = b.blobs.Link(body.Blob, c.blob)
+		// The sum is that of what was received: damage that the file has
+		// taken since is not made good by filing it.
+		c.sum, err = body.Sum, b.blobs.Link(body.Blob, c.blob)
 	} else {
-		err = b.copyBlob(c.blob, body)
+		c.sum, err = b.copyBlob(c.blob, body)
 	}
 	if err != nil {
 		b.placed(c)
@@ -200,16 +204,17 @@ func inlineContent(body *envelope.Body) ([]byte, error) {
 	return inline, err
 }
 
-func (b *Boxes) copyBlob(name string, body *envelope.Body) error {
+func (b *Boxes) copyBlob(name string, body *envelope.Body) (sum uint32, err error) {
 	w, err := b.blobs.Create()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer w.Discard()
-	if _, err := io.Copy(w, body.Reader()); err != nil {
-		return err
+	h := crc32.New(envelope.SumTable)
+	if _, err := io.Copy(io.MultiWriter(w, h), body.Reader()); err != nil {
+		return 0, err
 	}
-	return w.Commit(name)
+	return h.Sum32(), w.Commit(name)
 }
 
 // placed lets Sweep judge the file by its row.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -233,7 +234,7 @@ func (h *house) putBlob(t testing.TB, name string, content []byte) *envelope.Bod
 		t.Fatal(err)
 	}
 	body := envelope.FileBody(f, 0, f.Size(), f.Close)
-	body.Blob = name
+	body.Blob, body.Sum = name, crc32.Checksum(content, envelope.SumTable)
 	t.Cleanup(func() { body.Close() })
 	return body
 }
@@ -268,7 +269,7 @@ func TestFileAndRead(t *testing.T) {
 		if got := h.read(t, 1, m.ID); got != string(f.Header)+string(content) {
 			t.Errorf("%s: got %d octets, want %d", c.name, len(got), len(f.Header)+len(content))
 		}
-		ours := slices.DeleteFunc(h.files(t), func(name string) bool { return !isOurs(name) })
+		ours := slices.DeleteFunc(h.files(t), func(name string) bool { return !Owns(name) })
 		if len(ours) != c.files {
 			t.Errorf("%s: %d files", c.name, len(ours))
 		}

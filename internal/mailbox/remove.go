@@ -176,7 +176,7 @@ func (b *Boxes) Sweep(ctx context.Context) (s Swept, err error) {
 	}
 	var files []string
 	err = b.blobs.Each(func(name string) error {
-		orphan, err := b.isOrphan(ctx, name)
+		orphan, err := b.Orphan(ctx, name)
 		if orphan {
 			files = append(files, name)
 		}
@@ -214,11 +214,11 @@ func (b *Boxes) orphans(ctx context.Context) (accounts []int64, err error) {
 	return accounts, err
 }
 
-// isOrphan reports whether a file is ours and no row names it nor ever will.
+// Orphan reports whether a file is ours and no row names it nor ever will.
 // The order matters: a file that is not being placed any more either has its
 // row by now or never gets one.
-func (b *Boxes) isOrphan(ctx context.Context, name string) (bool, error) {
-	if !isOurs(name) {
+func (b *Boxes) Orphan(ctx context.Context, name string) (bool, error) {
+	if !Owns(name) {
 		return false, nil
 	}
 	b.mu.Lock()
@@ -237,5 +237,5 @@ func (b *Boxes) isOrphan(ctx context.Context, name string) (bool, error) {
 	return false, err
 }
 
-// isOurs reports whether a file of the blob store belongs to this package.
-func isOurs(name string) bool { return strings.HasPrefix(name, blobPrefix) }
+// Owns reports whether a file of the blob store belongs to this package.
+func Owns(name string) bool { return strings.HasPrefix(name, blobPrefix) }

@@ -172,6 +172,7 @@ func (s *Spool) attempt(records []*record) (int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	g.Written, s.settled = g.Used(), s.durable
 	for _, r := range records[:n] {
 		s.settle(r, g)
 	}

@@ -117,8 +117,14 @@ func (w *world) files(dir string) (list []string) {
 // torn batch is no excuse for the last message. It reports whether anything
 // was told.
 func (w *world) decayed(where string, last *truth, strict bool) (told bool) {
+	looked := w.look(where)
 	w.mustOpen()
 	findings := len(w.report.Findings)
+	defer func() {
+		if told && len(looked) == 0 {
+			w.fatalf("%s: a deep check finds nothing", where)
+		}
+	}()
 	told = findings > 0
 	for i, tr := range w.truths {
 		switch {

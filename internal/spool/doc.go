@@ -97,10 +97,17 @@
 // those who wait for it get 452 and the changes in it stay in memory for the
 // next attempt.
 //
+// # Snapshots
+//
+// A backup and a deep check read the spool of one moment while it goes on:
+// Snapshot notes the messages with their states and keeps the segments that
+// are in use from being freed, and what of them is written does not change.
+//
 // # Bounds
 //
 // Every size is in Options with its default. Disk use stays below twice the
 // live records plus four segments, as long as all of the log can be read and
-// nothing is set aside: segments that hold little are moved together. Memory is one entry of less than 1 KiB a
+// nothing is set aside: segments that hold little are moved together. Segments
+// that a snapshot keeps come on top. Memory is one entry of less than 1 KiB a
 // message plus at most 64 MiB of fresh bodies.
 package spool

@@ -18,9 +18,10 @@ const (
 	maxLook = 1000
 )
 
-// errBusy says that a change of a message is on its way which its state in
-// memory does not show yet: to copy that state now would undo the change.
-var errBusy = errors.New("a message is being changed")
+// errBusy says that a segment cannot be freed yet. A change of a message is on
+// its way which its state in memory does not show yet, so that to copy that
+// state now would undo the change; or a snapshot needs the segment.
+var errBusy = errors.New("the segment is in use")
 
 // keep is the housekeeper: it sees to it that the committer always finds an
 // empty segment, and gives back what is not needed any more.
@@ -285,10 +286,14 @@ func (s *Spool) free(g *segment.Segment) error {
 	for g.Pins > 0 {
 		s.unpinned.Wait()
 	}
+	g.Leaving = g.Kept == 0
 	s.mu.Unlock()
+	if !g.Leaving {
+		return errBusy
+	}
 	lost, err := s.pool.Retire(g)
 	s.mu.Lock()
-	g.Stuck = lost
+	g.Stuck, g.Leaving = lost, err == nil
 	if err == nil {
 		s.l.Release(g)
 	}

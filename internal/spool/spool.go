@@ -87,6 +87,7 @@ type Spool struct {
 	chores   *sync.Cond // for the housekeeper
 	unpinned *sync.Cond
 	l        *ledger.Ledger
+	settled  wire.Mark // of all that the ledger says
 	offer    func(*envelope.Envelope)
 	queue    []*batch
 	kept     []*record // changes that could not be written yet
@@ -116,6 +117,7 @@ func Open(o Options) (*Spool, *Report, error) {
 	report.Took = o.Clock.Now().Sub(began)
 	report.Log(o.Log)
 	s.l, s.seq, s.durable, s.blind = state.Ledger, state.Seq, state.Durable, state.Blind
+	s.settled = s.durable
 	s.Counters.Live.Store(int64(report.Messages))
 	s.running.Add(2)
 	go s.run()

@@ -32,12 +32,17 @@ func (db *DB) migrate(ctx context.Context, pool *sql.DB, steps fs.FS) error {
 		return err
 	}
 	if have > know {
-		// A downgrade: the older program would misread what the newer wrote.
-		return fmt.Errorf("the data was written by a newer Gatepost (its schema is version %d, this program knows %d); run that one, or restore a backup made before the upgrade", have, know)
+		return newer(have, know)
 	}
 	done, err := p.Up(ctx)
 	for _, step := range done {
 		db.log.Info("the schema of the store has a new step", "step", step.Source.Version)
 	}
 	return err
+}
+
+// newer refuses a downgrade: the older program would misread what the newer
+// wrote.
+func newer(have, know int64) error {
+	return fmt.Errorf("the data was written by a newer Gatepost (its schema is version %d, this program knows %d); run that one, or restore a backup made before the upgrade", have, know)
 }

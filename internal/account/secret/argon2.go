@@ -126,6 +126,12 @@ func (h phc) String() string {
 
 var errPHC = errors.New("secret: not a hash of ours")
 
+// Sound reports whether stored can be the hash of a password.
+func Sound(stored string) bool {
+	_, err := parsePHC(stored)
+	return err == nil
+}
+
 func parsePHC(s string) (phc, error) {
 	var h phc
 	f := strings.Split(s, "$")

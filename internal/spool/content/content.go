@@ -46,7 +46,7 @@ func Blob(blobs blob.Store, name string, c wire.Content, check bool) (*envelope.
 		return nil, err
 	}
 	body := envelope.FileBody(f, 0, c.Size, f.Close)
-	body.Blob = name
+	body.Blob, body.Sum = name, c.Sum
 	return body, nil
 }
 

@@ -143,7 +143,7 @@ func (l *Ledger) Victim(size int64) *segment.Segment {
 	var least *segment.Segment
 	var held int64
 	for _, g := range l.Segments {
-		if !g.Full {
+		if !g.Full || g.Kept > 0 {
 			continue
 		}
 		held += g.Size

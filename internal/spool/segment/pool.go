@@ -101,6 +101,7 @@ func (p *Pool) open(name string) (*Segment, error) {
 		_ = g.file.Close()
 		return nil, err
 	}
+	g.Written = g.Size
 	if suffix == suffixFree {
 		p.Put(g)
 		return nil, nil
@@ -165,7 +166,7 @@ func (p *Pool) Refill() (err error) {
 // content comes before the name, so that a name never leads to less.
 func (p *Pool) begin() (*Segment, error) {
 	p.gen++
-	g := &Segment{Gen: p.gen, Size: p.Size, used: wire.Block}
+	g := &Segment{Gen: p.gen, Size: p.Size, used: wire.Block, Written: wire.Block}
 	var err error
 	if g.Tag, err = randomTag(p.Random); err != nil {
 		return nil, err

@@ -38,7 +38,11 @@ type Segment struct {
 	IDs     []envelope.ID
 	Touched []envelope.ID
 
-	Pins   int  // readers of bodies
+	Written int64 // octets that are durable and do not change any more
+	Pins    int   // readers of bodies
+	Kept    int   // snapshots that need it: it is not freed
+	Leaving bool  // it is being freed: a snapshot does without it
+
 	Full   bool // nothing is appended any more
 	Sealed bool // it has an index, or will never have one
 	Bad    bool // a write or sync failed: nothing is written to it any more
@@ -96,6 +100,14 @@ func (g *Segment) Seal() error {
 func (g *Segment) ReadBody(b []byte, off int64) error {
 	return readFull(g.file, b, off+wire.RecordHeader)
 }
+
+// Body returns the body of the record at off, as it is on the disk.
+func (g *Segment) Body(off, size int64) *io.SectionReader {
+	return io.NewSectionReader(g.file, off+wire.RecordHeader, size)
+}
+
+// Used returns where the next batch goes.
+func (g *Segment) Used() int64 { return g.used }
 
 // Close closes the file.
 func (g *Segment) Close() error { return g.file.Close() }

@@ -311,3 +311,22 @@ func (d *Decoder) Voided() (v Voided) {
 	}
 	return v
 }
+
+// Sensible reports whether the meta of a record can be read to its end.
+func (f Found) Sensible(w *Words) bool {
+	d := NewDecoder(f.Text, w)
+	if f.Kind == Message || f.Kind == Moved {
+		d.Envelope()
+	}
+	for d.More() {
+		switch f.Kind {
+		case Gone:
+			d.ID()
+		case Void:
+			d.Voided()
+		default:
+			d.Change()
+		}
+	}
+	return !d.Failed()
+}

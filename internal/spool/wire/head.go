@@ -10,6 +10,8 @@ package wire
 import (
 	"encoding/binary"
 	"hash/crc32"
+
+	"gatepost/internal/envelope"
 )
 
 // Sizes of the format, in octets. The package comment shows how they fit
@@ -42,7 +44,7 @@ const (
 
 var (
 	// Castagnoli is the polynomial of all sums: processors compute it.
-	Castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	Castagnoli = envelope.SumTable
 	le         = binary.LittleEndian
 )
 

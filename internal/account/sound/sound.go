@@ -1,0 +1,115 @@
+// Package sound checks the rows of people against what the schema cannot say:
+// that credentials can be used with the keys that there are, that names and
+// roles are such, that ids are never given twice.
+package sound
+
+import (
+	"errors"
+	"fmt"
+
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/signin"
+	"gatepost/internal/addr"
+	"gatepost/internal/audit"
+	"gatepost/internal/keys"
+	"gatepost/internal/store"
+)
+
+// fixRows is what is to be done about rows that no crash leaves.
+const fixRows = "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence."
+
+// Check reads every account, credential and alias, and tells what is wrong.
+func Check(tx *store.Tx, k *keys.Keys, found func(audit.Finding)) error {
+	c := &checker{tx: tx, keys: k, found: found}
+	people, err := record.ReadAccounts(tx, "")
+	if err != nil {
+		return err
+	}
+	if len(people) > 0 && !k.HasSecret() {
+		c.fail("Put the directory keys back from a backup.", "The file keys/secret is missing: what it seals cannot be read.")
+		people = nil
+	}
+	for _, a := range people {
+		if err := c.account(a); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.ids(), c.aliases())
+}
+
+type checker struct {
+	tx    *store.Tx
+	keys  *keys.Keys
+	found func(audit.Finding)
+}
+
+func (c *checker) fail(fix, format string, args ...any) {
+	c.found(audit.Finding{Check: "account", Level: audit.Failure, Text: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (c *checker) account(a record.Account) error {
+	p, err := record.ReadPerson(c.tx, a.Address)
+	if err != nil {
+		return err
+	}
+	// Names are kept as they are compared.
+	if parsed, err := addr.Parse(a.Address.String()); err != nil || parsed != a.Address || addr.FoldLocal(a.Address.Local) != a.Address.Local {
+		c.fail(fixRows, "Account %d has the address %q, which is none.", a.ID, a.Address)
+	}
+	if a.Role != record.Admin && a.Role != record.User {
+		c.fail(fixRows, "The account %s has the role %q, which is none.", a.Address, a.Role)
+	}
+	for _, cred := range p.Credentials {
+		if err := signin.Sound(c.keys, p.ID, cred); err != nil {
+			c.fail(fmt.Sprintf("Set a new one with: gatepost account password %s; or, if this is said of all accounts, put the directory keys back from a backup.", a.Address),
+				"A %s of %s cannot be used to sign in: %v.", kindWord(cred.Kind), a.Address, err)
+		}
+	}
+	return nil
+}
+
+func kindWord(k record.Kind) string {
+	if k == record.Device {
+		return "device password"
+	}
+	return "password"
+}
+
+// ids checks that no id can be given a second time.
+func (c *checker) ids() error {
+	rows, err := c.tx.Query(`SELECT s.name, s.next, MAX(a.id) FROM sequence s JOIN account a ON s.name = 'account'
+			GROUP BY s.name, s.next HAVING MAX(a.id) >= s.next
+		UNION ALL SELECT s.name, s.next, MAX(c.id) FROM sequence s JOIN credential c ON s.name = 'credential'
+			GROUP BY s.name, s.next HAVING MAX(c.id) >= s.next`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var next, given int64
+		if err := rows.Scan(&name, &next, &given); err != nil {
+			return err
+		}
+		c.fail(fixRows, "The sequence %s goes on with %d, and %d is given already.", name, next, given)
+	}
+	return rows.Err()
+}
+
+// aliases checks that each leads somewhere.
+func (c *checker) aliases() error {
+	rows, err := c.tx.Query(`SELECT a.domain, a.local FROM alias a WHERE NOT EXISTS
+		(SELECT 1 FROM alias_target t WHERE t.domain = a.domain AND t.local = a.local)`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var a addr.Address
+		if err := rows.Scan(&a.Domain, &a.Local); err != nil {
+			return err
+		}
+		c.fail(fmt.Sprintf("Remove it with: gatepost alias remove %s@%s", a.Local, a.Domain), "The alias %s@%s leads nowhere.", a.Local, a.Domain)
+	}
+	return rows.Err()
+}

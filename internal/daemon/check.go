@@ -1,0 +1,181 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"slices"
+
+	"gatepost/internal/account"
+	"gatepost/internal/addr"
+	"gatepost/internal/audit"
+	"gatepost/internal/blob"
+	"gatepost/internal/clock"
+	"gatepost/internal/config"
+	"gatepost/internal/control"
+	"gatepost/internal/inspect"
+	"gatepost/internal/keys"
+	"gatepost/internal/resolve"
+	"gatepost/internal/spool"
+	"gatepost/internal/store"
+)
+
+// Check looks at the whole server, but not into what it stores.
+func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
+	op, err := Operate(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer op.Close()
+	return checkSurface(ctx, cfg, op)
+}
+
+// CheckDeep is Check and reads all that is stored, through the running server
+// or without one. It changes nothing. progress is told how many octets of how
+// many were read.
+func CheckDeep(ctx context.Context, cfg *config.Config, progress func(done, total int64)) ([]audit.Finding, error) {
+	if err := prepare(cfg.DataDir()); err != nil {
+		return nil, err
+	}
+	held, err := lock(cfg.DataDir())
+	if errors.Is(err, errLocked) {
+		return checkRunning(ctx, cfg, progress)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	return checkStopped(ctx, cfg, progress)
+}
+
+func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, total int64)) ([]audit.Finding, error) {
+	op := &Operator{socket: socketPath(cfg)}
+	list, err := checkSurface(ctx, cfg, op)
+	if err != nil {
+		return nil, err
+	}
+	err = op.Do(ctx, "check.deep", control.None{}, func(it control.Item) error {
+		var c control.Checked
+		if err := json.Unmarshal(it.JSON, &c); err != nil {
+			return err
+		}
+		if c.Finding != nil {
+			list = append(list, *c.Finding)
+		} else {
+			progress(c.Done, c.Total)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// checkSurface looks at all but the data.
+func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audit.Finding, error) {
+	var domains []addr.Domain
+	err := op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
+		d, err := control.DomainOf(it)
+		domains = append(domains, d)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		k = nil // a server that runs has told; one that starts will
+	}
+	self, err := newSelf(cfg, op.Running(), domains, k)
+	if err != nil {
+		return nil, err
+	}
+	return self.Check(ctx), nil
+}
+
+// newSelf returns this server as the check looks at it. Without keys it has no
+// certificate.
+func newSelf(cfg *config.Config, running bool, domains []addr.Domain, k *keys.Keys) (*audit.Self, error) {
+	o, err := resolverOptions(cfg, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	self := &audit.Self{
+		Site: site(cfg), DataDir: cfg.DataDir(), Running: running, Domains: domains,
+		Resolver: resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
+	}
+	for _, d := range smtpDoors {
+		for _, a := range d.addresses(&cfg.Listen) {
+			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
+		}
+	}
+	for _, r := range cfg.Route {
+		if r.Domain == "*" {
+			self.Smarthost = r.Via
+		}
+	}
+	if k != nil {
+		self.Certificate, self.KeyWarnings = k.Certificate(), k.Warnings()
+		self.SelfSigned = cfg.TLS.Certificate == ""
+	}
+	return self, nil
+}
+
+// checkStopped reads the data of a server that does not run, whose lock is
+// held, and opens nothing for writing.
+func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, total int64)) (list []audit.Finding, err error) {
+	found := func(f audit.Finding) { list = append(list, f) }
+	k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		found(audit.Finding{Check: "keys", Level: audit.Failure, Text: "The keys cannot be read: " + err.Error() + ".",
+			Fix: "Put the directory keys, or what the configuration names, back from a backup."})
+		k = nil
+	}
+	db, err := store.Look(ctx, filepath.Join(cfg.DataDir(), "store.db"))
+	if err == nil {
+		defer db.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		found(audit.Finding{Check: "store", Level: audit.Failure, Text: "The store cannot be read: " + err.Error() + ".",
+			Fix: "If it is older or newer than this program, run the right one; if it is damaged, restore a backup."})
+	}
+	var domains []addr.Domain
+	if db != nil {
+		if domains, err = account.Domains(db); err != nil {
+			found(audit.Finding{Check: "store", Level: audit.Failure, Text: "The domains cannot be read: " + err.Error() + ".", Fix: "Restore a backup."})
+		}
+	}
+	self, err := newSelf(cfg, false, domains, k)
+	if err != nil {
+		return nil, err
+	}
+	list = append(self.Check(ctx), list...)
+	return list, look(ctx, cfg, db, k, progress, found)
+}
+
+// look does the deep part of a check without a server.
+func look(ctx context.Context, cfg *config.Config, db *store.Snapshot, k *keys.Keys, progress func(done, total int64), found func(audit.Finding)) error {
+	blobs, err := blob.OpenDirOn(blob.Frozen(blob.OS), filepath.Join(cfg.DataDir(), "blobs"))
+	if err != nil {
+		return err
+	}
+	o := spoolOptions(cfg)
+	o.FS, o.Blobs, o.Clock, o.Random, o.Log = blob.OS, blobs, clock.System, rand.Reader, slog.New(slog.DiscardHandler)
+	messages, report, err := spool.Look(o)
+	if err != nil {
+		found(audit.Finding{Check: "spool", Level: audit.Failure, Text: "The spool cannot be read: " + err.Error() + ".", Fix: "Look at the health of the disk, or restore a backup."})
+		return nil
+	}
+	defer messages.Close()
+	files, err := inspect.List(blobs)
+	if err != nil {
+		return err
+	}
+	t := &inspect.Things{
+		Store: db, Spool: messages, Told: slices.Clone(report.Findings), Blobs: blobs, Keys: k, Files: files,
+		Orphan: func(context.Context, string) (bool, error) { return true, nil },
+	}
+	return t.Check(ctx, progress, found)
+}
