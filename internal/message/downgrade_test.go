@@ -328,7 +328,7 @@ func drawContent(t *rapid.T) string {
 		strings.Repeat("long ", 15), strings.Repeat("z", 1200)}
 	s := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 30).Draw(t, "content"), "")
 	// What looks like a delimiter at the start of a line would be one.
-	return strings.ReplaceAll(strings.ReplaceAll("\n"+s, "\n--", "\n-"), "\n-b", "\n")[1:]
+	return strings.ReplaceAll("\n"+s, "\n--", "\nx--")[1:]
 }
 
 // Octets that text lines never have, but that BINARYMIME brings.
