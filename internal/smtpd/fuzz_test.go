@@ -80,14 +80,14 @@ func FuzzSession(f *testing.F) {
 		hello + "DATA\r\nhi\r\n.\r\n" + hello + "DATA\r\n\n.\n\r\n.\r\n",
 		hello + "BDAT 2\r\n\n\nBDAT 4 LAST\r\nQUITRSET\r\n",
 		"HELO x\r\nVRFY x\r\nEXPN x\r\nHELP\r\nNOOP\r\nRSET\r\nAUTH PLAIN\r\nSTARTTLS\r\nGET / HTTP/1.1\r\n",
-		"EHLO " + strings.Repeat("x", 700) + "\r\nNOOP\n" + hello,
+		"EHLO " + strings.Repeat("x", 490) + "\r\nNOOP\n" + hello,
 	} {
 		f.Add(s, 5)
 	}
 	f.Fuzz(func(t *testing.T, in string, seed int) {
 		for l := range strings.Lines(in) {
 			if len(l) > 500 {
-				t.Skip("when a line that is too long is answered depends on how it comes")
+				return // when a line that is too long is answered depends on how it comes
 			}
 		}
 		out, taken := play(t, in, func() int { return 1 << 20 })

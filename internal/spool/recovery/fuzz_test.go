@@ -33,7 +33,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte{}, []byte{8, 0x10, 1}, change(2, 1, 5).meta, true)
 	f.Fuzz(func(t *testing.T, arbitrary, edits, meta []byte, sealed bool) {
 		if len(arbitrary) > 1<<20 {
-			t.Skip("no segment is that large here")
+			return // no segment is that large here
 		}
 		b := newLogbook(t)
 		b.write(message(1), message(2), message(3))
