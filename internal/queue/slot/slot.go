@@ -5,7 +5,9 @@
 // Lines take turns. Who holds slots for long counts too: a line gets a second
 // slot only while fewer than Spare are taken, and cold lines, which have not
 // proven to be quick, hold no more than Chill together. So neither one slow
-// line nor thousands of dead ones can take all.
+// line nor thousands of dead ones can take all. A quick line that had nothing
+// to do has turns apart from those that have fallen behind: thousands of long
+// lines are not in the way of a single message.
 package slot
 
 // Pool is a number of slots and the lines that wait for one.
@@ -17,12 +19,13 @@ type Pool[T any] struct {
 	taken int
 	cold  int // of those taken, given to cold lines
 	rings [kinds]ring[T]
-	turn  int // first or coldFirst: which is asked first
+	turn  int // fresh, first or coldFirst: which is asked first
 }
 
 // What lines ask for.
 const (
-	first     = iota // the first slot of a quick line
+	fresh     = iota // the first slot of a quick line that had no use for one
+	first            // the first slot of a quick line that has had turns
 	coldFirst        // the first slot of a cold line
 	further          // a slot beside others of the line
 	kinds
@@ -38,7 +41,8 @@ type Line[T any] struct {
 	Idle   bool // it has no use for a slot now
 
 	running    int
-	turn       int // 1 + the ring in which it stands; 0 for none
+	rested     bool // it was idle and held none, and has had no slot since
+	turn       int  // 1 + the ring in which it stands; 0 for none
 	prev, next *Line[T]
 }
 
@@ -49,14 +53,18 @@ func (l *Line[T]) Running() int { return l.running }
 type Slot struct{ cold bool }
 
 // Take gives a slot to the line whose turn it is; ok is false if there is no
-// such line or no slot for it. Quick and cold lines alternate; further slots
-// come after both.
+// such line or no slot for it. Fresh, quick and cold lines alternate; further
+// slots come after all of them.
 func (p *Pool[T]) Take() (l *Line[T], s Slot, ok bool) {
-	for _, k := range [...]int{p.turn, first + coldFirst - p.turn, further} {
+	for i := range further {
+		k := (p.turn + i) % further
 		if l := p.rings[k].head; l != nil && p.allows(k) {
-			p.turn = first + coldFirst - p.turn
+			p.turn = (k + 1) % further
 			return l, p.give(l), true
 		}
+	}
+	if l := p.rings[further].head; l != nil && p.allows(further) {
+		return l, p.give(l), true
 	}
 	return nil, Slot{}, false
 }
@@ -73,6 +81,7 @@ func (p *Pool[T]) allows(k int) bool {
 
 func (p *Pool[T]) give(l *Line[T]) Slot {
 	l.running++
+	l.rested = false
 	p.taken++
 	if l.Cold {
 		p.cold++
@@ -95,6 +104,9 @@ func (p *Pool[T]) Free(l *Line[T], s Slot) {
 // Update puts a line to where it belongs now, at the end; where it stands
 // there already, it keeps its turn.
 func (p *Pool[T]) Update(l *Line[T]) {
+	if l.Idle && l.running == 0 {
+		l.rested = true
+	}
 	k := l.asks()
 	if l.turn == k+1 {
 		return
@@ -122,6 +134,8 @@ func (l *Line[T]) asks() int {
 		return further
 	case l.Cold:
 		return coldFirst
+	case l.rested:
+		return fresh
 	}
 	return first
 }

@@ -21,6 +21,34 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// A line that had nothing to do does not wait for all those that have long
+// had too much, nor do they wait for ever.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	p := Pool[string]{Max: 1, Chill: 1, Spare: 1}
+	long := map[string]*Line[string]{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		long[name] = &Line[string]{Of: name, Window: 1}
+		p.Update(long[name])
+	}
+	single := &Line[string]{Of: "x", Window: 1, Idle: true}
+	p.Update(single)
+	got := ""
+	for range 6 {
+		l, s, ok := p.Take()
+		if !ok {
+			t.Fatal("no slot")
+		}
+		got += l.Of
+		single.Idle = l == single // has a message again as soon as another has had a turn
+		p.Update(single)
+		p.Free(l, s)
+	}
+	if got != "axbxcx" {
+		t.Errorf("turns: %q", got)
+	}
+}
+
 // The bounds hold whatever lines do, and no slot stays free that a line may
 // have.
 func TestBounds(t *testing.T) {
