@@ -11,29 +11,35 @@ import (
 	"gatepost/internal/smtpd"
 )
 
-// lull is how long nothing must have happened for a server to be quiet.
-const lull = 10 * time.Second
+const (
+	// lull is how long nothing must have happened for a server to be quiet.
+	lull = 10 * time.Second
+	// warmUp is how long after a start its garbage is given back, quiet or not.
+	warmUp = time.Second
+)
 
-// calm gives memory back to the system once a server has become quiet. What a
-// burst took, garbage and the grown stacks of sessions that now only wait,
-// would stay with the process until the next burst.
+// calm gives memory back to the system once a server has started, and each
+// time it has become quiet. What a start or a burst took, garbage and the
+// grown stacks of sessions that now only wait, would stay with the process
+// until the next burst.
 type calm struct {
 	clock clock.Clock
 	work  func() int64 // how much has happened since the start
 	free  func()
 
 	mu    sync.Mutex
+	warm  bool // it is past its warm-up
 	seen  int64
 	freed bool // since anything happened
 	timer clock.Timer
 	ended bool
 }
 
-// watch begins to look, every lull, until the function it returns is called.
+// watch begins to look, after the warm-up and then every lull, until the function it returns is called.
 func (c *calm) watch() (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timer = c.clock.AfterFunc(lull, c.look)
+	c.timer = c.clock.AfterFunc(warmUp, c.look)
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -49,6 +55,9 @@ func (c *calm) look() {
 		return
 	}
 	switch n := c.work(); {
+	case !c.warm:
+		c.free()
+		c.warm, c.seen = true, n
 	case n != c.seen:
 		c.seen, c.freed = n, false
 	case !c.freed:

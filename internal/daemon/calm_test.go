@@ -7,7 +7,8 @@ import (
 	"gatepost/internal/clock"
 )
 
-// Memory is given back once in each lull, and not while anything happens.
+// Memory is given back after the start and once in each lull, and not while
+// anything happens.
 func TestCalm(t *testing.T) {
 	t.Parallel()
 	c := clock.NewFake(time.Unix(1e9, 0))
@@ -15,6 +16,12 @@ func TestCalm(t *testing.T) {
 	freed := 0
 	calm := &calm{clock: c, work: func() int64 { return work }, free: func() { freed++ }}
 	end := calm.watch()
+	work = 1
+	c.Advance(warmUp)
+	if freed != 1 {
+		t.Errorf("freed %d times after the start", freed)
+	}
+	freed = 0
 	for i, step := range []struct {
 		work int64
 		want int
