@@ -244,13 +244,19 @@ func (s *Spool) write(g *segment.Segment) error {
 	size, err := s.out.Write()
 	if err != nil {
 		s.Counters.Faults.Add(1)
-		s.o.Log.Error("the spool could not write; it goes on in another file", "file", g.Path, "err", err)
+		if s.ill == 0 {
+			s.o.Log.Error("the spool could not write; it goes on in another file", "file", g.Path, "err", err)
+		}
 		first := s.seq + 1 - uint64(s.out.Len())
 		s.tried = append(s.tried, &ledger.Void{Voided: wire.Voided{First: first, Last: s.seq, Gen: g.Gen}})
 		s.retire(g, true)
 		return err
 	}
 	s.durable = wire.Mark{Seq: s.seq, Gen: g.Gen}
+	if s.ill > 0 {
+		s.o.Log.Info("the spool can write again", "failed", s.ill)
+		s.ill = 0
+	}
 	s.Counters.Batches.Add(1)
 	s.Counters.Bytes.Add(int64(size))
 	s.out.Shrink(maxBatch)
@@ -339,7 +345,10 @@ func (r *record) gone(id envelope.ID) {
 // changes have happened, and are kept for the next batch.
 func (s *Spool) fail(records []*record, cause error) {
 	s.Counters.Faults.Add(1)
-	s.o.Log.Error("the spool refuses mail until it can write again", "records", len(records), "err", cause)
+	if s.ill == 0 { // once, and not for every message that comes while it lasts
+		s.o.Log.Error("the spool refuses mail until it can write again", "records", len(records), "err", cause)
+	}
+	s.ill++
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var blobs []string

@@ -106,6 +106,9 @@ func TestFullDisk(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
+				var log strings.Builder
+				w.log = &log
+				w.anew()
 				d := w.watch()
 				there := []envelope.ID{w.mustSend(letter(1), "before")}
 				w.still()
@@ -127,6 +130,11 @@ func TestFullDisk(t *testing.T) {
 					there = append(there, w.mustSend(letter(1), strings.Repeat("x", i*5000)))
 				}
 				w.still()
+				for text, want := range map[string]int{"refuses mail until": 1, "the spool can write again": 1, "goes on in another file": 2} {
+					if n := strings.Count(log.String(), text); n > want || n == 0 && want == 1 {
+						t.Errorf("the log says %d times %q:\n%s", n, text, log.String())
+					}
+				}
 				if files := w.files(blobDir); len(files) != 1 { // of the last that is there
 					t.Errorf("what was refused leaves %q", files)
 				}

@@ -38,15 +38,15 @@ type world struct {
 	report *Report
 	mu     sync.Mutex // of the truths
 	truths []*truth
-	hunt   bool // a violation is not a failure of the test, but panics
-	loud   bool
-	fault  error  // what reading a body may fail with; nil: it may not
-	lives  int    // starts
-	stray  bool   // the spool did not end by itself since the truths were learned
-	buf    []byte // for bodies that are read
-	bulky  bool   // many messages are large
-	crowd  int    // messages that may wait before more are finished than come
-	size   int64  // of segments
+	hunt   bool      // a violation is not a failure of the test, but panics
+	log    io.Writer // nil: nobody reads it
+	fault  error     // what reading a body may fail with; nil: it may not
+	lives  int       // starts
+	stray  bool      // the spool did not end by itself since the truths were learned
+	buf    []byte    // for bodies that are read
+	bulky  bool      // many messages are large
+	crowd  int       // messages that may wait before more are finished than come
+	size   int64     // of segments
 }
 
 // violation is a promise that was broken, where a test hunts for one.
@@ -121,8 +121,8 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 func (w *world) options() (Options, error) {
 	blobs, err := blob.OpenDirOn(w.fs, blobDir)
 	log := slog.New(slog.DiscardHandler)
-	if w.loud {
-		log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
+	if w.log != nil {
+		log = slog.New(slog.NewTextHandler(w.log, nil))
 	}
 	var fs blob.FS = w.fs
 	if w.gate != nil {
@@ -518,7 +518,7 @@ func (w *world) bounce(of *truth) {
 // clone returns a world with the same promises, to go on from.
 func (w *world) clone() *world {
 	c := &world{t: w.t, fs: w.fs, clock: clock.NewFake(w.clock.Now()), rng: w.rng, random: w.random,
-		hunt: w.hunt, loud: w.loud, lives: w.lives, stray: w.stray, size: w.size, crowd: w.crowd}
+		hunt: w.hunt, log: w.log, lives: w.lives, stray: w.stray, size: w.size, crowd: w.crowd}
 	copies := map[*truth]*truth{}
 	for _, tr := range w.truths {
 		n := *tr

@@ -79,6 +79,7 @@ type Spool struct {
 	seq     uint64           // the last that was used
 	durable wire.Mark
 	out     segment.Batch
+	ill     int            // batches in a row that could not be written
 	tried   []*ledger.Void // failed attempts at the present batch
 	calls   []func()       // of changes that have become durable
 
