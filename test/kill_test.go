@@ -45,6 +45,48 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// The one window in which mail to another server is sent twice: it took the
+// message, and before its 250 is written down the power goes.
+func TestSentAgain(t *testing.T) {
+	t.Parallel()
+	var s *server
+	var first sync.Once
+	taken := make(chan string, 9)
+	sink := newPeer(t, nil)
+	sink.sink = func(d delivery) {
+		first.Do(func() { s.kill() })
+		taken <- d.data
+	}
+	s = installIn(t, t.TempDir(), "again.test", sink.route("sink.test")+"[remote]\nprivate = [\"127.0.0.0/8\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\n")
+	s.serve()
+	c, _, err := connect(s.ip, "25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.conn.Close()
+	for _, command := range []string{"EHLO client.test", "MAIL FROM:<a@client.test>", "RCPT TO:<x@sink.test>", "DATA"} {
+		if reply, err := c.tell(command); err != nil || reply[0] > '3' {
+			t.Fatalf("%s: %s, %v", command, reply, err)
+		}
+	}
+	// The reply to this may be lost too: the first attempt does not wait for it.
+	_, _ = c.tell("Subject: again\r\n\r\nhello\r\n.")
+	once := <-taken
+	s.serve()
+	if again := <-taken; again != once {
+		t.Errorf("%q, and then %q", once, again)
+	}
+	awaitFor(t, patience, func() string {
+		if n := len(s.queue()); n > 0 {
+			return fmt.Sprintf("%d messages are still queued", n)
+		}
+		return ""
+	})
+	if len(taken) > 0 {
+		t.Errorf("sent a third time: %q", <-taken)
+	}
+}
+
 // installBooked sets up a server with every mailbox of boxes and a sink, of
 // which a book is kept.
 func installBooked(t *testing.T, dir, more string) (*server, *book) {
