@@ -138,9 +138,15 @@ func (b *bench) loadSink(addr string, args []string) (l load, t taken, err error
 // accept measures how fast mail is taken while nothing can be passed on.
 func accept(b *bench, s server) (f figures, err error) {
 	n := b.messages(s, 30000)
+	note := ""
+	if g, ok := s.(*gatepost); ok {
+		if note, err = b.bare(g.dir); err != nil {
+			return f, err
+		}
+	}
 	before := cpu(s.pid())
 	l, err := b.load(with(kept, "-addr", s.at(25), "-msgs", n)...)
-	f = figures{rate: l.Rate, p50: l.Ack["p50"], p99: l.Ack["p99"], peak: memory(s.pid(), "VmHWM")}
+	f = figures{note: note, rate: l.Rate, p50: l.Ack["p50"], p99: l.Ack["p99"], peak: memory(s.pid(), "VmHWM")}
 	f.cpu, f.others = per1000(cpu(s.pid())-before, n), per1000(l.cpu, n)
 	return f, err
 }
