@@ -93,7 +93,16 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audi
 	if err != nil {
 		return nil, err
 	}
-	return self.Check(ctx), nil
+	return append(self.Check(ctx), checkUpdater(cfg)...), nil
+}
+
+// checkUpdater says whether records could be changed in the DNS.
+func checkUpdater(cfg *config.Config) []audit.Finding {
+	if _, err := Updater(cfg); err != nil {
+		return []audit.Finding{{Check: "dns.update", Level: audit.Failure, Text: "Nothing can be changed in the DNS: " + err.Error() + ".",
+			Fix: "Put the key that the name server knows into the file, in base64, or take update out of [dns]."}}
+	}
+	return nil
 }
 
 // newSelf returns this server as the check looks at it. Without keys it has no

@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/dnsupdate"
 	"gatepost/internal/resolve"
 )
 
@@ -41,6 +42,27 @@ func addrPorts(list []string) ([]netip.AddrPort, error) {
 		out = append(out, ap)
 	}
 	return out, nil
+}
+
+// Updater returns what changes records in the DNS, nil if the configuration
+// names no server for it. Each call reads the key anew.
+func Updater(cfg *config.Config) (*dnsupdate.Client, error) {
+	u := cfg.DNS.Update
+	if u.Server == "" {
+		return nil, nil
+	}
+	line, err := readPassword(cfg.Path(u.KeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("dns.update.key_file: %w", err)
+	}
+	secret, err := dnsupdate.ParseSecret(line)
+	if err != nil {
+		return nil, fmt.Errorf("dns.update.key_file: %s: %w", u.KeyFile, err)
+	}
+	return dnsupdate.New(dnsupdate.Options{
+		Server: u.Server, Key: u.Key, Algorithm: u.Algorithm, Secret: secret,
+		Dial: (&net.Dialer{}).DialContext, Clock: clock.System,
+	})
 }
 
 // machineAddrs returns the addresses of this machine's interfaces.
