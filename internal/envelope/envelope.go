@@ -29,6 +29,10 @@ type Envelope struct {
 	// RequireTLS says that the message must only go where it is protected, on
 	// its whole way: RFC 8689.
 	RequireTLS bool
+	// TLSOptional says that its sender would rather have the message arrive
+	// than protected: what the recipients' domains ask for is not asked of
+	// them (RFC 8689, section 4.2.2). It is not set beside RequireTLS.
+	TLSOptional bool
 
 	// Header holds the fields that we put in front of what was received:
 	// Received and its like, each ending in CR LF. It is never edited

@@ -24,7 +24,7 @@
 // # Standards
 //
 // RFC 5321, 6409 (submission), 3461 section 5.2.7 (aliases and DSN), 8601
-// section 5 (forged Authentication-Results).
+// section 5 (forged Authentication-Results), 8689 section 3 (TLS-Required).
 //
 // # Trust
 //
@@ -144,6 +144,7 @@ func (g *Gate) Header(ctx context.Context, p *envelope.Peer, e *envelope.Envelop
 			return nil, err
 		}
 	}
+	e.TLSOptional = !e.RequireTLS && p.Origin() == envelope.User && waivesTLS(header)
 	return g.edit(p, e, header)
 }
 

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
@@ -51,6 +52,16 @@ func (g *Gate) ownSender(ctx context.Context, p *envelope.Peer, _ *envelope.Enve
 		return envelope.Fail(err, 550, "5.6.0", "the Sender of a message must be a single address")
 	}
 	return g.mustOwnAll(ctx, p, list, "sender of a message (Sender)")
+}
+
+// waivesTLS reports whether a header asks that the message go out even where
+// what the recipients' domains ask of TLS cannot be met: RFC 8689, section 3.
+// The field must be there once and say "No"; any other waives nothing. It is
+// believed of our users alone: a stranger's must not open what our own policy
+// closes.
+func waivesTLS(header []byte) bool {
+	f, ok := message.Find(header, "TLS-Required")
+	return ok && message.Count(header, "TLS-Required") == 1 && strings.EqualFold(strings.TrimSpace(f.Value()), "No")
 }
 
 func (g *Gate) mustOwnAll(ctx context.Context, p *envelope.Peer, list []addr.Address, what string) error {

@@ -330,3 +330,39 @@ func TestAuthservID(t *testing.T) {
 		}
 	}
 }
+
+// Who may waive what other domains ask of TLS, and with which words.
+func TestTLSRequired(t *testing.T) {
+	t.Parallel()
+	const no = "TLS-Required: No"
+	g := newGate(newTown())
+	for _, c := range []struct {
+		name   string
+		peer   *envelope.Peer
+		need   bool // REQUIRETLS
+		fields []string
+		want   bool
+	}{
+		{"a user", anna(t, g), false, []string{no}, true},
+		{"in other letters, folded", anna(t, g), false, []string{"tls-required:\r\n no "}, true},
+		{"beside REQUIRETLS", anna(t, g), true, []string{no}, false},
+		{"without the field", anna(t, g), false, nil, false},
+		{"twice", anna(t, g), false, []string{no, no}, false},
+		{"yes", anna(t, g), false, []string{"TLS-Required: Yes"}, false},
+		{"no thanks", anna(t, g), false, []string{no + " thanks"}, false},
+		{"empty", anna(t, g), false, []string{"TLS-Required:"}, false},
+		{"in another field", anna(t, g), false, []string{"Subject: " + no}, false},
+		{"a relay", peer(t, g, envelope.MX, "10.0.0.1", ""), false, []string{no}, false},
+		{"the world", world(t, g), false, []string{no}, false},
+	} {
+		e := &envelope.Envelope{RequireTLS: c.need}
+		header := section(append([]string{"From: anna@example.org"}, c.fields...)...)
+		got, err := g.Header(t.Context(), c.peer, e, []byte(header))
+		if err != nil || e.TLSOptional != c.want || e.RequireTLS != c.need {
+			t.Errorf("%s: waived %v, %v", c.name, e.TLSOptional, err)
+		}
+		if !strings.HasSuffix(string(got), header) {
+			t.Errorf("%s: the header became %q", c.name, got)
+		}
+	}
+}

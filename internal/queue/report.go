@@ -97,11 +97,14 @@ func (q *Queue) sendWith(e *envelope.Envelope, recipients []dsn.Recipient, chang
 	r := dsn.Report{
 		Hostname: q.o.Hostname, To: e.From, Date: q.o.Clock.Now(), Arrival: e.Received, EnvID: e.EnvID,
 		Recipients: recipients, Random: q.o.Random,
-		Original: original, Full: e.Ret == envelope.RetFull, Size: e.Size, EightBit: e.Form&envelope.EightBit != 0,
+		// RFC 8689, section 5: of a message that must stay protected only the
+		// header goes back, and that protected too.
+		Original: original, Full: e.Ret == envelope.RetFull && !e.RequireTLS, Size: e.Size, EightBit: e.Form&envelope.EightBit != 0,
 	}
 	report := &envelope.Envelope{
 		Client:     byReport,
 		UTF8:       !e.From.IsASCII(),
+		RequireTLS: e.RequireTLS,
 		Recipients: []envelope.Recipient{{To: e.From}},
 	}
 	err := q.Submit(q.ctx, report, func(w io.Writer) error { return dsn.Write(w, r) }, changes...)

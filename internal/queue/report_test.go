@@ -422,3 +422,25 @@ func TestMissingOutcomes(t *testing.T) {
 		}
 	})
 }
+
+// A bounce tells of what it is about: it must stay protected where that had
+// to, and brings the header alone, whatever was asked for.
+func TestBounceOfRequireTLS(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("fails.example", refused, 0)
+		for i, need := range []bool{false, true} {
+			e := mail("bob@fails.example")
+			e.Ret, e.RequireTLS = envelope.RetFull, need
+			w.send(e)
+			w.pass(0)
+			list := w.spool.own(byReport)
+			if len(list) != i+1 {
+				t.Fatalf("%d reports", len(list))
+			}
+			whole := strings.Contains(string(list[i].body), "\r\n\r\nHello\r\n")
+			if list[i].env.RequireTLS != need || whole == need {
+				t.Errorf("REQUIRETLS %v: the bounce asks for it: %v, brings all: %v", need, list[i].env.RequireTLS, whole)
+			}
+		}
+	})
+}

@@ -24,20 +24,20 @@ const quickConnect = 4 * time.Second
 // search is the way through the hosts of a target until one is ready.
 type search struct {
 	*Sender
-	target     *target
-	requireTLS bool      // the message asks for it: RFC 8689
-	end        time.Time // no further address is tried after it
-	tries      int
-	failed     error     // what the target is left with
-	poor       []address // that failed a short time ago, and come last
-	asked      map[host]*asked
+	target   *target
+	envelope *envelope.Envelope // of the message, for what it asks of TLS
+	end      time.Time          // no further address is tried after it
+	tries    int
+	failed   error     // what the target is left with
+	poor     []address // that failed a short time ago, and come last
+	asked    map[host]*asked
 }
 
 // connection returns a connection that is ready for a message: one that was
 // kept, unless it must be fresh, or a new one.
-func (s *Sender) connection(ctx context.Context, t *target, fresh, requireTLS bool) (*connection, error) {
+func (s *Sender) connection(ctx context.Context, t *target, fresh bool, e *envelope.Envelope) (*connection, error) {
 	f := &search{
-		Sender: s, target: t, requireTLS: requireTLS, end: s.o.Clock.Now().Add(s.o.FindTimeout), asked: map[host]*asked{},
+		Sender: s, target: t, envelope: e, end: s.o.Clock.Now().Add(s.o.FindTimeout), asked: map[host]*asked{},
 	}
 	for _, group := range t.groups {
 		if f.failed != nil && f.late() {

@@ -143,6 +143,7 @@ type scene struct {
 	policy mtasts.Policy // of d.example
 	fetch  error         // of the policy
 	need   bool          // the message asks for REQUIRETLS
+	waive  bool          // it says TLS-Required: No
 	to     string        // destination
 }
 
@@ -192,7 +193,7 @@ func (s *scene) open() {
 // deliver sends one message.
 func (s *scene) deliver() envelope.Outcome {
 	a := attempt(s.to, body, "b@d.example")
-	a.Envelope.RequireTLS = s.need
+	a.Envelope.RequireTLS, a.Envelope.TLSOptional = s.need, s.waive
 	return s.sender.Deliver(s.t.Context(), a)[0]
 }
 
@@ -314,6 +315,9 @@ func conditions() []condition {
 			s.server.offers += " REQUIRETLS"
 			s.server.tls = ca.host("host.example", -time.Hour)
 		}, func(s *scene) { s.need = true }, nil},
+		{"TLS-Required: No, and STARTTLS stripped", func(s *scene) { s.server.offers = "PIPELINING" }, func(s *scene) { s.waive = true }, nil},
+		{"TLS-Required: No, and expired", presents(ca.host("host.example", -time.Hour)), func(s *scene) { s.waive = true }, nil},
+		{"TLS-Required: No beside REQUIRETLS", func(s *scene) { s.server.offers += " REQUIRETLS" }, func(s *scene) { s.need, s.waive = true, true }, nil},
 	}
 }
 

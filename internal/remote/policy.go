@@ -90,11 +90,11 @@ func (f *search) terms(ctx context.Context, h host) *asked {
 	}
 	t := &asked{}
 	if r := f.target.route; r != nil {
-		t.Terms = transport.RouteTerms(r.TLS, r.TLSName, f.requireTLS)
+		t.Terms = transport.RouteTerms(r.TLS, r.TLSName, f.envelope.RequireTLS)
 	} else {
 		t.Terms = f.o.Policy.Terms(ctx, transport.Hop{
 			Domain: f.target.destination, Host: h.String(), Port: h.port, IPv6: f.o.IPv6,
-			Signed: f.target.signed, RequireTLS: f.requireTLS,
+			Signed: f.target.signed, RequireTLS: f.envelope.RequireTLS, Optional: f.envelope.TLSOptional,
 		})
 	}
 	f.asked[h] = t

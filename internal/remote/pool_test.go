@@ -241,7 +241,7 @@ func TestNotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.connection(ctx, to, false, false)
+	c, err := s.connection(ctx, to, false, &envelope.Envelope{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestDeadBoth(t *testing.T) {
 	}
 	var kept []*connection
 	for range 2 {
-		c, err := s.connection(t.Context(), to, true, false)
+		c, err := s.connection(t.Context(), to, true, &envelope.Envelope{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -283,6 +283,10 @@ func TestProofSentences(t *testing.T) {
 		}, tls13 + "the certificate is verified for host.example; policy: remembered (require)"},
 		{"route", func(s *scene) { s.to = "route:require" }, tls13 + "the certificate was not looked at; policy: route (require)"},
 		{"route, verified", func(s *scene) { s.to = "route:verify" }, tls13 + "the certificate is verified for host.example; policy: route (verify)"},
+		{"waived", func(s *scene) {
+			s.policy, s.waive = promise(mtasts.Enforce), true
+			s.server.offers = ""
+		}, "in the clear: no TLS was offered; policy: TLS-Required: No"},
 		{"an address", func(s *scene) { s.to = "[192.0.2.1]" }, tls13 + "with whoever answered, since the certificate is for another name; policy: none"},
 	}
 	for _, tc := range cases {

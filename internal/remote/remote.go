@@ -163,7 +163,7 @@ func (s *Sender) Deliver(ctx context.Context, a *envelope.Attempt) []envelope.Ou
 	t, err := s.target(ctx, a.Destination)
 	for err == nil && len(d.pending) > 0 {
 		var c *connection
-		if c, err = s.connection(ctx, t, d.retry, a.Envelope.RequireTLS); err == nil {
+		if c, err = s.connection(ctx, t, d.retry, a.Envelope); err == nil {
 			err = d.over(c)
 			s.done(c)
 		}

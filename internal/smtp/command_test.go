@@ -8,7 +8,7 @@ import (
 	"gatepost/internal/addr"
 )
 
-const everything = ExtSize | Ext8BitMIME | ExtUTF8 | ExtDSN | ExtAuth
+const everything = ExtSize | Ext8BitMIME | ExtUTF8 | ExtDSN | ExtAuth | ExtRequireTLS
 
 // is describes a reply as "501 5.1.7", nil as "".
 func is(r *Reply) string {
@@ -101,6 +101,7 @@ func TestParseMail(t *testing.T) {
 		{`FROM:<"a\"> SIZE=1"@b>`, Mail{From: a(`"a\"> SIZE=1"@b`)}, ""},
 		{"FROM:<a@b> SIZE=12 BODY=8bitmime RET=hdrs ENVID=a+2Bb AUTH=<>", Mail{From: a("a@b"), Size: 12, Ret: RetHdrs, EnvID: "a+2Bb"}, ""},
 		{"FROM:<a@b> AUTH=x+40y", Mail{From: a("a@b")}, ""},
+		{"FROM:<a@b> requireTLS", Mail{From: a("a@b"), RequireTLS: true}, ""},
 		{"FROM:<ü@b> SMTPUTF8", Mail{From: a("ü@b"), UTF8: true}, ""},
 		{"FROM:<a@bücher.example> smtputf8", Mail{From: a("a@bücher.example"), UTF8: true}, ""},
 		{"FROM:<a@b> SIZE=99999999999999999999", Mail{From: a("a@b"), Size: 1<<63 - 1}, ""},
@@ -138,6 +139,8 @@ func TestParseMail(t *testing.T) {
 		{"FROM:<a@b> BODY=9BIT", Mail{}, "501 5.5.4"},
 		{"FROM:<a@b> BODY", Mail{}, "501 5.5.4"},
 		{"FROM:<a@b> SMTPUTF8=1", Mail{}, "501 5.5.4"},
+		{"FROM:<a@b> REQUIRETLS=YES", Mail{}, "501 5.5.4"},
+		{"FROM:<a@b> REQUIRETLS REQUIRETLS", Mail{}, "501 5.5.4"},
 		{"FROM:<a@b> RET=ALL", Mail{}, "501 5.5.4"},
 		{"FROM:<a@b> RET=FULL RET=HDRS", Mail{}, "501 5.5.4"},
 		{"FROM:<a@b> ENVID=a+0D+0AX:y", Mail{}, "501 5.5.4"},
@@ -156,7 +159,7 @@ func TestParseMail(t *testing.T) {
 			t.Errorf("%q: %+v %v, want %+v %s", c.args, got, bad, c.want, c.bad)
 		}
 	}
-	for _, p := range []string{"SIZE=1", "BODY=7BIT", "SMTPUTF8", "RET=FULL", "ENVID=x", "AUTH=<>"} {
+	for _, p := range []string{"SIZE=1", "BODY=7BIT", "SMTPUTF8", "RET=FULL", "ENVID=x", "AUTH=<>", "REQUIRETLS"} {
 		if _, bad := ParseMail("FROM:<a@b> "+p, 0); is(bad) != "555 5.5.4" {
 			t.Errorf("%s, not offered: %v, want 555", p, bad)
 		}

@@ -22,6 +22,8 @@ type Mail struct {
 	UTF8  bool         // SMTPUTF8
 	Ret   Ret
 	EnvID string // as xtext
+	// RequireTLS is REQUIRETLS: the message must not go on unprotected.
+	RequireTLS bool
 }
 
 // Ret is the RET parameter of RFC 3461, section 4.3.
@@ -56,6 +58,7 @@ const (
 	paramRet
 	paramEnvID
 	paramAuth
+	paramRequireTLS
 )
 
 // ParseMail reads the arguments of MAIL. Unlike in RCPT the angle brackets
@@ -126,6 +129,8 @@ func (m *Mail) parseParam(p param, seen *paramSet, offered Extensions) *Reply {
 		// 5: it may be ignored), but it has to be what it claims to be.
 		bit = paramAuth
 		ok = ok && len(p.value) <= maxAuthParam && isPrintableXtext(p.value)
+	case p.keyword == "REQUIRETLS" && offered&ExtRequireTLS != 0: // RFC 8689, section 2
+		bit, ok, m.RequireTLS = paramRequireTLS, !p.hasValue, true
 	default:
 		return errUnknown
 	}

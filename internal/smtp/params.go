@@ -8,11 +8,12 @@ type Extensions uint8
 
 // The extensions with parameters.
 const (
-	ExtSize     Extensions = 1 << iota // SIZE: RFC 1870
-	Ext8BitMIME                        // BODY=7BIT or 8BITMIME: RFC 6152
-	ExtUTF8                            // SMTPUTF8: RFC 6531
-	ExtDSN                             // RET, ENVID, NOTIFY, ORCPT: RFC 3461
-	ExtAuth                            // AUTH=: RFC 4954, section 5
+	ExtSize       Extensions = 1 << iota // SIZE: RFC 1870
+	Ext8BitMIME                          // BODY=7BIT or 8BITMIME: RFC 6152
+	ExtUTF8                              // SMTPUTF8: RFC 6531
+	ExtDSN                               // RET, ENVID, NOTIFY, ORCPT: RFC 3461
+	ExtAuth                              // AUTH=: RFC 4954, section 5
+	ExtRequireTLS                        // REQUIRETLS: RFC 8689
 )
 
 var (

@@ -37,6 +37,9 @@ func (s *session) keywords() []string {
 	if s.o.TLS != nil && s.peer.TLS == nil {
 		k = append(k, "STARTTLS")
 	}
+	if s.peer.TLS != nil {
+		k = append(k, "REQUIRETLS") // RFC 8689, section 2: never where others can listen
+	}
 	if m := s.mechanisms(); len(m) > 0 {
 		k = append(k, "AUTH "+strings.Join(m, " "))
 	}
@@ -60,6 +63,9 @@ func (s *session) offered() smtp.Extensions {
 	e := smtp.ExtSize | smtp.Ext8BitMIME | smtp.ExtUTF8 | smtp.ExtDSN
 	if s.o.Door == envelope.Submission {
 		e |= smtp.ExtAuth
+	}
+	if s.peer.TLS != nil {
+		e |= smtp.ExtRequireTLS
 	}
 	return e
 }

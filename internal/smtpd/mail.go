@@ -48,7 +48,7 @@ func (s *session) mail(ctx context.Context, args string) *smtp.Reply {
 	}
 	tx := &transaction{envelope: envelope.Envelope{
 		From: m.From, Origin: s.peer.Origin(), Account: s.peer.Account, Client: s.client,
-		Ret: envelope.Ret(m.Ret), EnvID: m.EnvID, UTF8: m.UTF8,
+		Ret: envelope.Ret(m.Ret), EnvID: m.EnvID, UTF8: m.UTF8, RequireTLS: m.RequireTLS,
 	}}
 	if err := s.o.Policy.Mail(ctx, &s.peer, &tx.envelope, m.Size); err != nil {
 		e := envelope.AsError(err)

@@ -27,9 +27,9 @@ func TestKeywords(t *testing.T) {
 		want     string
 	}{
 		{"mx", envelope.MX, false, with("STARTTLS", "HELP")},
-		{"mx in TLS", envelope.MX, true, with("HELP")},
+		{"mx in TLS", envelope.MX, true, with("REQUIRETLS", "HELP")},
 		{"submission", envelope.Submission, false, with("STARTTLS", "HELP")},
-		{"submission in TLS", envelope.Submission, true, with("AUTH PLAIN CHATTY", "HELP")},
+		{"submission in TLS", envelope.Submission, true, with("REQUIRETLS", "AUTH PLAIN CHATTY", "HELP")},
 	} {
 		k := newSite(c.door, nil).dial(t, c.implicit)
 		k.expect("220")
@@ -39,6 +39,22 @@ func TestKeywords(t *testing.T) {
 		if got := k.say("HELO client.test", "250"); got.Text != "mx.test" {
 			t.Errorf("%s: HELO says %q", c.name, got.Text)
 		}
+	}
+}
+
+// TestRequireTLS: the wish travels with the message, and with no other.
+func TestRequireTLS(t *testing.T) {
+	t.Parallel()
+	s := newSite(envelope.MX, nil)
+	k := s.dial(t, true).hello()
+	for _, mail := range []string{"MAIL FROM:<a@b> REQUIRETLS", "MAIL FROM:<a@b>"} {
+		k.say(mail, "250")
+		k.say("RCPT TO:<a@b>", "250")
+		k.say("DATA", "354")
+		k.say("A: b\r\n\r\nhi\r\n.", "250")
+	}
+	if list := s.store.all(); len(list) != 2 || !list[0].RequireTLS || list[1].RequireTLS {
+		t.Errorf("%+v", list)
 	}
 }
 
@@ -62,6 +78,9 @@ func TestSequence(t *testing.T) {
 			{"MAIL FROM:<>", "250 2.1.0"}, {"EHLO", "501 5.5.4"}, {"RCPT TO:<a@b>", "250 2.1.5"}, {"QUIT now", "501 5.5.4"}, {"QUIT", "221 2.0.0"}}},
 		"HELO has no extensions": {envelope.MX, false, [][2]string{{"HELO x", "250"}, {"MAIL FROM:<a@b> SIZE=1", "555 5.5.4"},
 			{"MAIL FROM:<a@b>", "250 2.1.0"}, {"RCPT TO:<a@b> NOTIFY=NEVER", "555 5.5.4"}}},
+		"REQUIRETLS needs TLS": {envelope.MX, false, [][2]string{{"EHLO x", "250"}, {"MAIL FROM:<a@b> REQUIRETLS", "555 5.5.4"}}},
+		"REQUIRETLS": {envelope.MX, true, [][2]string{{"HELO x", "250"}, {"MAIL FROM:<a@b> REQUIRETLS", "555 5.5.4"}, {"EHLO x", "250"}, {"MAIL FROM:<a@b> REQUIRETLS=1", "501 5.5.4"},
+			{"MAIL FROM:<a@b> REQUIRETLS", "250"}, {"RCPT TO:<a@b> REQUIRETLS", "555 5.5.4"}}},
 		"nobody signs in on the MX": {envelope.MX, false, [][2]string{{"EHLO x", "250"}, {"AUTH PLAIN", "503"}, {"AUTH PLAIN AGEAYg==", "503"}}},
 		"not even in TLS":           {envelope.MX, true, [][2]string{{"EHLO x", "250"}, {"AUTH PLAIN", "503"}, {"STARTTLS", "503 5.5.1"}, {"MAIL FROM:<a@b> AUTH=<>", "555 5.5.4"}}},
 		"submission before TLS": {envelope.Submission, false, [][2]string{{"EHLO x", "250"}, {"MAIL FROM:<a@b>", "530 5.7.0"}, {"RCPT TO:<a@b>", "530 5.7.0"},

@@ -185,7 +185,7 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 	e := &envelope.Envelope{
 		From:   addr.MustParse(fmt.Sprintf("sender%d@example.org", serial)),
 		Header: []byte("Received: from a by b\r\n"), Client: "192.0.2.1", Origin: envelope.User,
-		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, Form: envelope.EightBit,
+		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, TLSOptional: true, Form: envelope.EightBit,
 	}
 	for i := range n {
 		e.Recipients = append(e.Recipients, envelope.Recipient{
@@ -396,7 +396,7 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 	w.s.View(tr.id, func(e *envelope.Envelope) {
 		if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) ||
 			e.Size != int64(len(tr.body)+len(e.Header)) || !e.Received.Equal(tr.env.Received) || e.Client != tr.env.Client ||
-			e.Account != tr.env.Account || e.EnvID != tr.env.EnvID || e.Ret != tr.env.Ret || e.UTF8 != tr.env.UTF8 || e.RequireTLS != tr.env.RequireTLS ||
+			e.Account != tr.env.Account || e.EnvID != tr.env.EnvID || e.Ret != tr.env.Ret || e.UTF8 != tr.env.UTF8 || e.RequireTLS != tr.env.RequireTLS || e.TLSOptional != tr.env.TLSOptional ||
 			e.Form != tr.env.Form || e.Origin != tr.env.Origin {
 			w.fatalf("%s: message %d has another envelope: %+v", context, i, e)
 		}

@@ -26,6 +26,9 @@ type Hop struct {
 	Signed bool
 	// RequireTLS says that the message must not go on otherwise: RFC 8689.
 	RequireTLS bool
+	// Optional says that its sender would rather have the message arrive than
+	// protected: RFC 8689, section 4.2.2.
+	Optional bool
 }
 
 // Basis is what asks for a level.
@@ -39,6 +42,7 @@ const (
 	STS        Basis = "MTA-STS"
 	Remembered Basis = "remembered"
 	Requested  Basis = "REQUIRETLS"
+	Waived     Basis = "TLS-Required: No"
 )
 
 // Terms are what a host must offer before a message goes over to it. They do
@@ -89,6 +93,9 @@ func (e *Engine) Terms(ctx context.Context, h Hop) *Terms {
 	t := &Terms{Level: Opportunistic, Basis: Chance, Name: h.Host, domain: h.Domain, host: h.Host}
 	if ip, literal := addr.Domain(h.Host).IP(); literal {
 		t.Name, t.domain = ip.String(), ""
+	} else if h.Optional && !h.RequireTLS {
+		// Nothing is looked up, and of what was not asked nothing is reported.
+		t.Basis, t.domain = Waived, ""
 	} else {
 		for _, step := range []func(context.Context, *Terms, Hop){e.dane, e.sts, e.remember} {
 			if step(ctx, t, h); t.Refused != nil {

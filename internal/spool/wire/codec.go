@@ -24,6 +24,7 @@ const (
 	flagBlob // the body is a blob; its size and sum follow
 	flagLast // with this change the message is done
 	flagRequireTLS
+	flagTLSOptional
 	flagsAll = 1<<iota - 1
 )
 
@@ -46,6 +47,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope, c Content) []byte {
 	}
 	if e.RequireTLS {
 		flags |= flagRequireTLS
+	}
+	if e.TLSOptional {
+		flags |= flagTLSOptional
 	}
 	b = append(b, e.ID[:]...)
 	b = append(b, flags, byte(e.Origin), byte(e.Ret), byte(e.Form))
@@ -210,7 +214,7 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 	e, c := &envelope.Envelope{ID: d.ID()}, Content{}
 	flags := d.octet(flagsAll)
 	e.Held, e.Delayed, e.UTF8 = flags&flagHeld != 0, flags&flagDelayed != 0, flags&flagUTF8 != 0
-	e.RequireTLS = flags&flagRequireTLS != 0
+	e.RequireTLS, e.TLSOptional = flags&flagRequireTLS != 0, flags&flagTLSOptional != 0
 	e.Origin = envelope.Origin(d.octet(byte(envelope.Self)))
 	e.Ret = envelope.Ret(d.octet(byte(envelope.RetHdrs)))
 	e.Form = envelope.Form(d.octet(0xff))

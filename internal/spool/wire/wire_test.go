@@ -174,7 +174,7 @@ func envelopes() *rapid.Generator[*envelope.Envelope] {
 			Origin:  envelope.Origin(rapid.Uint8Range(0, uint8(envelope.Self)).Draw(t, "origin")),
 			Account: texts(300).Draw(t, "account"), Client: texts(100).Draw(t, "client"),
 			Ret: envelope.Ret(rapid.Uint8Range(0, uint8(envelope.RetHdrs)).Draw(t, "ret")), EnvID: texts(100).Draw(t, "envid"),
-			UTF8: rapid.Bool().Draw(t, "utf8"), RequireTLS: rapid.Bool().Draw(t, "requiretls"), Form: envelope.Form(rapid.Byte().Draw(t, "form")),
+			UTF8: rapid.Bool().Draw(t, "utf8"), RequireTLS: rapid.Bool().Draw(t, "requiretls"), TLSOptional: rapid.Bool().Draw(t, "tls optional"), Form: envelope.Form(rapid.Byte().Draw(t, "form")),
 			Header: rapid.SliceOf(rapid.Byte()).Draw(t, "header"), Size: rapid.Int64Range(0, 1<<62).Draw(t, "size"),
 			Held: rapid.Bool().Draw(t, "held"), Delayed: rapid.Bool().Draw(t, "delayed"),
 		}
