@@ -12,12 +12,13 @@ import (
 )
 
 func (a *app) dns() *cobra.Command {
-	var asJSON, check bool
+	var asJSON, check, zone bool
 	c := &cobra.Command{
 		Use:   "dns DOMAIN",
 		Short: "Print the DNS records that a domain needs, or check them",
 		Long: `Print the DNS records that a domain needs, ready to paste into a zone file.
-With --check: ask the DNS for them and say what is wrong.`,
+With --zone: as a file to be included in the domain's zone ($INCLUDE).
+With --check: ask the DNS for them and say what to change.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := a.load()
@@ -25,26 +26,35 @@ With --check: ask the DNS for them and say what is wrong.`,
 				return err
 			}
 			domain, err := addr.ParseDomain(args[0])
-			if err != nil {
+			if _, literal := domain.IP(); err != nil || literal {
 				return fmt.Errorf("%q is not a domain", args[0])
 			}
-			if !check {
-				list := daemon.Records(cfg, domain)
-				if asJSON {
-					return printJSON(c.OutOrStdout(), list)
-				}
-				printRecords(c.OutOrStdout(), list)
-				return nil
-			}
-			findings, err := daemon.CompareRecords(c.Context(), cfg, domain)
+			list, err := daemon.Records(c.Context(), cfg, domain)
 			if err != nil {
 				return err
 			}
-			return report(c.OutOrStdout(), findings, asJSON)
+			out := c.OutOrStdout()
+			switch {
+			case check:
+				findings, err := daemon.CompareRecords(c.Context(), cfg, list)
+				if err != nil {
+					return err
+				}
+				return report(out, findings, asJSON)
+			case zone:
+				return audit.WriteZone(out, domain, list)
+			case asJSON:
+				return printJSON(out, list)
+			}
+			printRecords(out, list)
+			return nil
 		},
 	}
-	c.Flags().BoolVar(&check, "check", false, "say what is wrong with those that exist")
+	c.Flags().BoolVar(&check, "check", false, "say what to change in those that exist")
+	c.Flags().BoolVar(&zone, "zone", false, "write them as a file to be included in the domain's zone")
 	jsonFlag(c, &asJSON)
+	c.MarkFlagsMutuallyExclusive("zone", "check")
+	c.MarkFlagsMutuallyExclusive("zone", "json")
 	return c
 }
 

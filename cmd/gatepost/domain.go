@@ -56,6 +56,7 @@ func (a *app) domainShow() *cobra.Command {
 				t.row("in the DNS", d.Domain)
 				t.row("accounts", d.Accounts)
 				t.row("catch-all", strings.Join(d.CatchAll, ", "))
+				t.row("parked", map[bool]string{true: "yes", false: "no"}[d.Parked])
 				t.row("added", d.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()
 			})
@@ -66,25 +67,37 @@ func (a *app) domainShow() *cobra.Command {
 }
 
 func (a *app) domainSet() *cobra.Command {
-	var catchAll []string
+	var (
+		catchAll []string
+		parked   bool
+	)
 	c := &cobra.Command{
-		Use:   "set DOMAIN --catch-all ADDRESS",
+		Use:   "set DOMAIN [--catch-all ADDRESS] [--parked]",
 		Short: "Change a domain",
 		Long: `Change a domain. The catch-all gets the mail for addresses that nobody has;
---catch-all "" ends it.`,
+--catch-all "" ends it. In a parked domain nobody sends or gets mail, and its
+DNS records tell the world to refuse what comes in its name; --parked=false
+ends it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			targets := []string{}
-			for _, t := range catchAll {
-				if t != "" {
-					targets = append(targets, t)
+			set := control.DomainSet{Name: args[0]}
+			if c.Flags().Changed("catch-all") {
+				set.CatchAll = []string{}
+				for _, t := range catchAll {
+					if t != "" {
+						set.CatchAll = append(set.CatchAll, t)
+					}
 				}
 			}
-			return a.do(c, "domain.set", control.DomainSet{Name: args[0], CatchAll: targets}, "Changed "+args[0]+".")
+			if c.Flags().Changed("parked") {
+				set.Parked = &parked
+			}
+			return a.do(c, "domain.set", set, "Changed "+args[0]+".")
 		},
 	}
 	c.Flags().StringArrayVar(&catchAll, "catch-all", nil, "`ADDRESS` that gets what nobody else does; may be repeated")
-	c.MarkFlagRequired("catch-all")
+	c.Flags().BoolVar(&parked, "parked", false, "nobody sends or gets mail in it")
+	c.MarkFlagsOneRequired("catch-all", "parked")
 	return c
 }
 

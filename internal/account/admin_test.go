@@ -642,3 +642,33 @@ func TestStoreFailure(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Nobody can have an address where the DNS says that nobody has one.
+func TestParkedDomains(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.domain("example.org", "example.net", "example.com")
+	h.accounts("anna@example.org")
+	ctx := t.Context()
+	says(t, "one with people", h.Park(ctx, "example.org", true), "has accounts or aliases")
+	if err := h.AddAlias(ctx, addr.MustParse("info@example.com"), []addr.Address{addr.MustParse("anna@example.org")}); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "one with aliases", h.Park(ctx, "example.com", true), "has accounts or aliases")
+	says(t, "an unknown one", h.Park(ctx, "other.example", true), "there is no domain")
+	if err := h.Park(ctx, "example.net", true); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := h.Domain(ctx, "example.net"); err != nil || !d.Parked {
+		t.Errorf("%+v, %v", d, err)
+	}
+	_, err := h.AddAccount(ctx, addr.MustParse("x@example.net"), password, User)
+	says(t, "an account", err, "nobody sends or gets mail")
+	if err := h.Park(ctx, "example.net", false); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := h.Domain(ctx, "example.net"); err != nil || d.Parked {
+		t.Errorf("%+v, %v", d, err)
+	}
+	h.accounts("x@example.net")
+}

@@ -81,8 +81,8 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := Domains(s); err != nil || len(list) != 1 || list[0] != "example.org" {
-		t.Errorf("%q, %v", list, err)
+	if list, err := Domains(s); err != nil || len(list) != 1 || list[0].Name != "example.org" {
+		t.Errorf("%+v, %v", list, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/addr"
@@ -59,6 +60,27 @@ func findDomain(tx *store.Tx, name addr.Domain) (Domain, error) {
 		err = errNoDomain(name)
 	}
 	return dom, err
+}
+
+// Park says that nobody sends or gets mail in a domain, or that somebody does
+// again. Its records in the DNS say so to the world, so that nobody can have
+// an account or an alias in it.
+func (d *Directory) Park(ctx context.Context, name addr.Domain, parked bool) error {
+	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+		dom, err := findDomain(tx, name)
+		if err != nil {
+			return nil, err
+		}
+		aliases, err := record.ReadAliases(tx)
+		if err != nil {
+			return nil, err
+		}
+		used := dom.Accounts > 0 || slices.ContainsFunc(aliases, func(a Alias) bool { return a.Address.Domain == name })
+		if parked && used {
+			return nil, fmt.Errorf("the domain %s has accounts or aliases; remove them first, for their mail would be refused everywhere", name.Unicode())
+		}
+		return nil, record.UpdateDomain(tx, name, parked)
+	})
 }
 
 // RemoveDomain makes a domain no longer ours. Its aliases go with it, and its

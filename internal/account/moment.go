@@ -3,7 +3,6 @@ package account
 import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sound"
-	"gatepost/internal/addr"
 	"gatepost/internal/audit"
 	"gatepost/internal/keys"
 	"gatepost/internal/store"
@@ -15,9 +14,9 @@ type Moment interface {
 }
 
 // Domains returns the domains of a moment.
-func Domains(n Moment) (list []addr.Domain, err error) {
+func Domains(n Moment) (list []Domain, err error) {
 	err = n.View(func(tx *store.Tx) error {
-		list, err = record.DomainNames(tx)
+		list, err = record.ReadDomains(tx)
 		return err
 	})
 	return list, err

@@ -70,8 +70,11 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 
 // free reports why an address cannot be given to a new account or alias.
 func free(tx *store.Tx, a addr.Address) error {
-	if _, err := findDomain(tx, a.Domain); err != nil {
+	switch dom, err := findDomain(tx, a.Domain); {
+	case err != nil:
 		return err
+	case dom.Parked:
+		return fmt.Errorf("in the domain %s nobody sends or gets mail; to change that: gatepost domain set %s --parked=false", a.Domain.Unicode(), a.Domain.Unicode())
 	}
 	switch _, err := record.ReadPerson(tx, a); {
 	case err == nil:

@@ -10,10 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
-	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/resolve"
 )
@@ -24,84 +22,23 @@ example.org.      IN TXT "v=spf1 mx -all"
 example.org.      IN TXT "some-verification=1"
 mx.example.org.   IN TXT "v=spf1 a -all"
 mx.example.org.   IN A 192.0.2.1
+_dmarc.example.org. IN TXT "v=DMARC1; p=none; rua=mailto:dmarc-reports@example.org"
+_smtp._tls.example.org. IN TXT "v=TLSRPTv1; rua=mailto:tls-reports@example.org"
 _submissions._tcp.example.org. IN SRV 0 1 465 mx.example.org.
 1.2.0.192.in-addr.arpa. IN PTR mx.example.org.
 gmail.com.        IN MX 5 mx.gmail.com.
 mx.gmail.com.     IN A 192.0.2.99
 `
 
+var ours = Domain{Name: "example.org"}
+
 var site = Site{Hostname: "mx.example.org", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Submissions: 465}
-
-func TestRecords(t *testing.T) {
-	t.Parallel()
-	var lines []string
-	for _, r := range site.Records("example.org") {
-		if r.Why == "" {
-			t.Errorf("%s has no sentence", r.Line())
-		}
-		lines = append(lines, r.Line())
-		if _, err := dns.NewRR(r.Line()); err != nil {
-			t.Errorf("not a line of a zone file: %s: %v", r.Line(), err)
-		}
-	}
-	want := `example.org. 3600 IN MX 10 mx.example.org.
-mx.example.org. 3600 IN A 192.0.2.1
-example.org. 3600 IN TXT "v=spf1 mx -all"
-mx.example.org. 3600 IN TXT "v=spf1 a -all"
-_submissions._tcp.example.org. 3600 IN SRV 0 1 465 mx.example.org.`
-	if got := strings.Join(lines, "\n"); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	for _, r := range site.Records("mx.example.org") {
-		if r.Value == `"v=spf1 a -all"` {
-			t.Error("two SPF records for one name")
-		}
-	}
-}
-
-func TestCompare(t *testing.T) {
-	t.Parallel()
-	for _, f := range Compare(t.Context(), resolve.NewFake(rightZone), site.Records("example.org")) {
-		if f.Level != OK {
-			t.Errorf("%+v", f)
-		}
-	}
-	for _, tt := range []struct {
-		name, zone, check string
-		level             Level
-		text              string
-	}{
-		{"nothing", "", "dns.mx", Failure, "The MX record of example.org is missing."},
-		{"another host", "example.org. IN MX 10 other.example.org.", "dns.mx", Failure, "The MX record of example.org is 10 other.example.org., not 10 mx.example.org."},
-		{"another SPF", `example.org. IN TXT "v=spf1 include:x.example ~all"`, "dns.txt", Warning, `is "v=spf1 include:x.example ~all"`},
-		{"two SPF", "example.org. IN TXT \"v=spf1 mx -all\"\nexample.org. IN TXT \"v=spf1 -all\"", "dns.txt", Failure, "has 2 SPF records"},
-		{"only other texts", `example.org. IN TXT "hello"`, "dns.txt", Failure, "is missing"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			for _, f := range Compare(t.Context(), resolve.NewFake(tt.zone), site.Records("example.org")) {
-				if f.Check == tt.check {
-					if f.Level != tt.level || !strings.Contains(f.Text, tt.text) || f.Fix == "" {
-						t.Errorf("%+v", f)
-					}
-					return
-				}
-			}
-			t.Error("no finding")
-		})
-	}
-	broken := resolve.NewFake(rightZone)
-	broken.Fail("example.org", dns.TypeMX, resolve.ErrTemporary)
-	if f := Compare(t.Context(), broken, site.Records("example.org"))[0]; f.Level != Warning {
-		t.Errorf("no answer is no proof: %+v", f)
-	}
-}
 
 // sound returns a server that nothing is wrong with.
 func sound(t *testing.T) *Self {
 	now := time.Unix(1_800_000_000, 0)
 	return &Self{
-		Site: site, Domains: []addr.Domain{"example.org"}, DataDir: t.TempDir(),
+		Site: site, Domains: []Domain{ours}, DataDir: t.TempDir(),
 		Doors:       []Door{{"mx", ":25"}, {"submissions", "systemd:submissions"}},
 		Certificate: &x509.Certificate{DNSNames: []string{"mx.example.org"}, NotAfter: now.Add(60 * 24 * time.Hour)},
 		Resolver:    resolve.NewFake(rightZone),

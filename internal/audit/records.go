@@ -1,29 +1,59 @@
 package audit
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
+	"net/url"
 	"strings"
 
-	"github.com/miekg/dns"
-
 	"gatepost/internal/addr"
-	"gatepost/internal/resolve"
+)
+
+// Kind tells records apart by what they are for.
+type Kind string
+
+// The kinds.
+const (
+	KindMX      Kind = "mx"
+	KindAddress Kind = "address"
+	KindSPF     Kind = "spf"
+	KindDMARC   Kind = "dmarc"
+	KindTLSRPT  Kind = "tlsrpt"
+	KindCAA     Kind = "caa"
+	KindSRV     Kind = "srv"
 )
 
 // Record is one DNS record that a domain needs.
 type Record struct {
+	Kind  Kind   `json:"kind"`
 	Name  string `json:"name"`  // fully qualified, without final dot
 	Type  string `json:"type"`  // as in a zone file
 	Value string `json:"value"` // as in a zone file
 	Why   string `json:"why"`   // a sentence
+
+	server string // of SPF: the host that must be let send
 }
 
+// TTL is how long others may keep our records, in seconds.
+const TTL = 3600
+
 // Line returns the record as a line of a zone file.
-func (r Record) Line() string { return fmt.Sprintf("%s. 3600 IN %s %s", r.Name, r.Type, r.Value) }
+func (r Record) Line() string {
+	return fmt.Sprintf("%s. %d IN %s %s", r.Name, TTL, r.Type, r.Value)
+}
+
+// Domain is a domain of ours as its records see it.
+type Domain struct {
+	Name addr.Domain
+	// Parked says that nobody sends or gets mail in it.
+	Parked bool
+}
+
+// Local parts of the addresses that other servers send their reports to.
+const (
+	DMARCReports = "dmarc-reports"
+	TLSReports   = "tls-reports"
+)
 
 // Site is what the records of a domain depend on.
 type Site struct {
@@ -31,36 +61,76 @@ type Site struct {
 	Addrs       []netip.Addr // public addresses of this machine; may be empty
 	Submission  int          // port of the door, 0 when it is closed
 	Submissions int
+	// Authority is the one that issues our certificates, as CAA names it;
+	// empty if nobody knows.
+	Authority string
 }
 
-// Records returns what domain needs so that others find this server and
-// believe its mail.
-func (s Site) Records(domain addr.Domain) []Record {
-	host := string(s.Hostname)
-	list := []Record{{string(domain), "MX", "10 " + host + ".",
-		"Other servers bring mail for " + domain.Unicode() + " to this one."}}
+// Records returns what a domain needs so that others find this server and
+// believe its mail, or so that they believe none.
+func (s Site) Records(d Domain) []Record {
+	if d.Parked {
+		return parked(d.Name)
+	}
+	host, domain, who := string(s.Hostname), string(d.Name), d.Name.Unicode()
+	list := []Record{entry(KindMX, domain, "MX", "10 "+host+".", "Other servers bring mail for "+who+" to this one.")}
 	for _, ip := range s.Addrs {
-		list = append(list, Record{host, addressType(ip), ip.String(), "This is where " + host + " is."})
+		list = append(list, entry(KindAddress, host, addressType(ip), ip.String(), "This is where "+host+" is."))
+	}
+	list = append(list, s.spf(domain, "v=spf1 mx -all", "Only this server sends mail of "+who+" (SPF)."))
+	if d.Name != s.Hostname { // else the domain's covers the host
+		list = append(list, s.spf(host, "v=spf1 a -all", "Bounces, which have no sender, come from this server alone (SPF)."))
 	}
 	list = append(list,
-		Record{string(domain), "TXT", `"v=spf1 mx -all"`,
-			"Only this server sends mail of " + domain.Unicode() + " (SPF)."},
-		Record{host, "TXT", `"v=spf1 a -all"`,
-			"Bounces, which have no sender, come from this server alone (SPF)."})
+		// RFC 9989, section 7.4: whoever asks for more before the reports are
+		// read loses mail of their own.
+		text(KindDMARC, "_dmarc."+domain, "v=DMARC1; p=none; rua=mailto:"+DMARCReports+"@"+domain,
+			"Other servers report who sends mail in the name of "+who+"; once the reports show nothing of yours failing, change p=none to p=quarantine, then to p=reject (DMARC)."),
+		text(KindTLSRPT, "_smtp._tls."+domain, "v=TLSRPTv1; rua=mailto:"+TLSReports+"@"+domain,
+			"Other servers report where encryption on the way to "+who+" failed (TLS-RPT)."))
+	if s.Authority != "" {
+		list = append(list, entry(KindCAA, host, "CAA", `0 issue "`+s.Authority+`"`,
+			"No other authority may issue a certificate for "+host+"."))
+	}
+	return append(list, s.services(d.Name)...)
+}
+
+// parked are the records of a domain without mail: nobody can forge it where
+// they are heeded (RFC 7208, section 10.1.2; RFC 7505; RFC 9989).
+func parked(d addr.Domain) []Record {
+	domain, who := string(d), d.Unicode()
+	return []Record{
+		entry(KindMX, domain, "MX", nullMX, "Nobody has an address in "+who+": mail to it fails at once (null MX)."),
+		text(KindSPF, domain, "v=spf1 -all", "No server sends mail of "+who+" (SPF)."),
+		text(KindDMARC, "_dmarc."+domain, "v=DMARC1; p=reject", "Whatever comes in the name of "+who+" is forged and may be refused (DMARC)."),
+	}
+}
+
+// services are the records by which mail clients find the open doors: RFC
+// 6186, RFC 8314.
+func (s Site) services(d addr.Domain) (list []Record) {
 	for _, door := range []struct {
 		name, how string
 		port      int
 	}{{"_submissions", "TLS", s.Submissions}, {"_submission", "STARTTLS", s.Submission}} {
 		if door.port != 0 {
-			list = append(list, Record{door.name + "._tcp." + string(domain), "SRV",
-				fmt.Sprintf("0 1 %d %s.", door.port, host), "Mail clients find the door for sending by themselves (" + door.how + ")."})
+			list = append(list, entry(KindSRV, door.name+"._tcp."+string(d), "SRV",
+				fmt.Sprintf("0 1 %d %s.", door.port, s.Hostname), "Mail clients find the door for sending by themselves ("+door.how+")."))
 		}
 	}
-	if domain == s.Hostname {
-		// The SPF record of the domain covers the host.
-		list = slices.DeleteFunc(list, func(r Record) bool { return r.Value == `"v=spf1 a -all"` })
-	}
 	return list
+}
+
+func entry(k Kind, name, rtype, value, why string) Record {
+	return Record{Kind: k, Name: name, Type: rtype, Value: value, Why: why}
+}
+
+func text(k Kind, name, value, why string) Record { return entry(k, name, "TXT", Quote(value), why) }
+
+func (s Site) spf(name, value, why string) Record {
+	r := text(KindSPF, name, value, why)
+	r.server = string(s.Hostname)
+	return r
 }
 
 func addressType(ip netip.Addr) string {
@@ -70,67 +140,23 @@ func addressType(ip netip.Addr) string {
 	return "AAAA"
 }
 
-// Compare asks the DNS for each record and says which are missing or differ.
-func Compare(ctx context.Context, r resolve.Resolver, list []Record) []Finding {
-	var out []Finding
-	for _, rec := range list {
-		out = append(out, compare(ctx, r, rec))
-	}
-	return out
+// authorities are the names in CAA of those who run public ACME servers, by
+// the servers' host (RFC 8659, section 4.2: each authority says its own).
+var authorities = map[string]string{
+	"acme-v02.api.letsencrypt.org":         "letsencrypt.org",
+	"acme-staging-v02.api.letsencrypt.org": "letsencrypt.org",
+	"acme.zerossl.com":                     "sectigo.com",
+	"api.buypass.com":                      "buypass.com",
+	"dv.acme-v02.api.pki.goog":             "pki.goog",
+	"acme.ssl.com":                         "ssl.com",
 }
 
-func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
-	check := "dns." + strings.ToLower(want.Type)
-	what := fmt.Sprintf("the %s record of %s", want.Type, want.Name)
-	fix := "Publish: " + want.Line()
-	answer, err := r.Lookup(ctx, want.Name, dns.StringToType[want.Type])
-	switch {
-	case errors.Is(err, resolve.ErrNotFound):
-		return missing(want, check, what, fix)
-	case err != nil:
-		return warning(check, "Nobody could say what "+what+" is: "+err.Error()+".", "Try again later; if it stays so, look at the name servers of the domain.")
+// Authority returns what CAA calls the authority behind an ACME directory,
+// empty if nobody knows.
+func Authority(directory string) string {
+	u, err := url.Parse(directory)
+	if err != nil {
+		return ""
 	}
-	found := values(answer.RRs, want)
-	switch {
-	case slices.Contains(found, normal(want.Value)) && (len(found) == 1 || want.Type != "TXT"):
-		return ok(check, capital(what)+" is right.")
-	case len(found) == 0:
-		return missing(want, check, what, fix)
-	case want.Type == "TXT" && len(found) > 1:
-		// RFC 7208, section 4.5: two of them are a permanent error.
-		return failure(check, fmt.Sprintf("%s has %d SPF records, which makes all of them void.", want.Name, len(found)), "Keep only one: "+want.Line())
-	case want.Type == "TXT" || want.Type == "SRV":
-		return warning(check, fmt.Sprintf("%s is %s.", capital(what), strings.Join(found, ", ")), "Unless you know better, publish: "+want.Line())
-	}
-	return failure(check, fmt.Sprintf("%s is %s, not %s. %s", capital(what), strings.Join(found, ", "), want.Value, want.Why), fix)
+	return authorities[strings.ToLower(u.Hostname())]
 }
-
-// missing is the finding about a record that is not there. Without SRV
-// people type a name; without the others mail is lost or distrusted.
-func missing(want Record, check, what, fix string) Finding {
-	level := Failure
-	if want.Type == "SRV" {
-		level = Warning
-	}
-	return Finding{check, level, capital(what) + " is missing. " + want.Why, fix}
-}
-
-// values returns the data of the records that compete with want: of TXT only
-// the SPF ones.
-func values(rrs []dns.RR, want Record) []string {
-	var list []string
-	for _, rr := range rrs {
-		data := normal(strings.TrimPrefix(rr.String(), rr.Header().String()))
-		if want.Type == "TXT" {
-			if data = normal(`"` + strings.Join(rr.(*dns.TXT).Txt, "") + `"`); !strings.HasPrefix(data, `"v=spf1`) {
-				continue
-			}
-		}
-		list = append(list, data)
-	}
-	return list
-}
-
-func normal(value string) string { return strings.ToLower(strings.Join(strings.Fields(value), " ")) }
-
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

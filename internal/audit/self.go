@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/resolve"
 )
@@ -29,7 +28,7 @@ const (
 // Self is this server, as far as it can be looked at without stopping it.
 type Self struct {
 	Site        Site
-	Domains     []addr.Domain
+	Domains     []Domain
 	DataDir     string
 	Doors       []Door
 	Certificate *x509.Certificate
@@ -223,7 +222,7 @@ func (s *Self) records(ctx context.Context) []Finding {
 	var list []Finding
 	for _, d := range s.Domains {
 		for _, r := range s.Site.Records(d) {
-			if r.Type != "A" && r.Type != "AAAA" { // name has looked at those
+			if r.Kind != KindAddress { // name has looked at those
 				list = append(list, compare(ctx, s.Resolver, r))
 			}
 		}

@@ -16,6 +16,7 @@ type DomainInfo struct {
 	Unicode  string    `json:"unicode"`
 	Accounts int       `json:"accounts"`
 	CatchAll []string  `json:"catch_all"`
+	Parked   bool      `json:"parked"` // nobody sends or gets mail in it
 	Created  time.Time `json:"created"`
 }
 
@@ -25,10 +26,12 @@ type DomainRemove struct {
 	WithAccounts bool   `json:"with_accounts"`
 }
 
-// DomainSet are the arguments of domain.set: no targets end the catch-all.
+// DomainSet are the arguments of domain.set; what is nil stays as it is. No
+// targets end the catch-all.
 type DomainSet struct {
 	Name     string   `json:"name"`
 	CatchAll []string `json:"catch_all"`
+	Parked   *bool    `json:"parked"`
 }
 
 func (d *Desk) addDomain(ctx context.Context, a Name, emit Emit) error {
@@ -65,7 +68,7 @@ func (d *Desk) emitDomain(ctx context.Context, name addr.Domain, emit Emit) erro
 	if err != nil {
 		return err
 	}
-	info := DomainInfo{string(name), name.Unicode(), dom.Accounts, []string{}, dom.Created}
+	info := DomainInfo{string(name), name.Unicode(), dom.Accounts, []string{}, dom.Parked, dom.Created}
 	if all, err := d.Directory.Alias(ctx, addr.Address{Domain: name}); err == nil {
 		info.CatchAll = texts(all.Targets)
 	}
@@ -80,8 +83,21 @@ func (d *Desk) setDomain(ctx context.Context, a DomainSet, emit Emit) error {
 	if _, err := d.Directory.Domain(ctx, name); err != nil {
 		return err
 	}
+	if a.CatchAll != nil {
+		err = d.setCatchAll(ctx, name, a.CatchAll)
+	}
+	if err == nil && a.Parked != nil {
+		err = d.Directory.Park(ctx, name, *a.Parked)
+	}
+	if err != nil {
+		return err
+	}
+	return d.emitDomain(ctx, name, emit)
+}
+
+func (d *Desk) setCatchAll(ctx context.Context, name addr.Domain, list []string) error {
 	catchAll := addr.Address{Domain: name}
-	targets, err := parseAddresses(a.CatchAll)
+	targets, err := parseAddresses(list)
 	if err != nil {
 		return err
 	}
@@ -94,10 +110,7 @@ func (d *Desk) setDomain(ctx context.Context, a DomainSet, emit Emit) error {
 	case len(targets) > 0:
 		err = d.Directory.AddAlias(ctx, catchAll, targets)
 	}
-	if err != nil {
-		return err
-	}
-	return d.emitDomain(ctx, name, emit)
+	return err
 }
 
 func (d *Desk) removeDomain(ctx context.Context, a DomainRemove, _ Emit) error {
@@ -373,9 +386,8 @@ func texts(list []addr.Address) []string {
 	return out
 }
 
-// DomainOf returns the domain that an item of domain.list tells of.
-func DomainOf(it Item) (addr.Domain, error) {
-	var info DomainInfo
-	err := json.Unmarshal(it.JSON, &info)
-	return addr.Domain(info.Domain), err
+// DomainOf returns what an item of domain.list tells of a domain.
+func DomainOf(it Item) (info DomainInfo, err error) {
+	err = json.Unmarshal(it.JSON, &info)
+	return info, err
 }

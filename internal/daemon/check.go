@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"gatepost/internal/account"
-	"gatepost/internal/addr"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
@@ -76,12 +75,7 @@ func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, t
 
 // checkSurface looks at all but the data.
 func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audit.Finding, error) {
-	var domains []addr.Domain
-	err := op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
-		d, err := control.DomainOf(it)
-		domains = append(domains, d)
-		return err
-	})
+	domains, err := ourDomains(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +101,7 @@ func checkUpdater(cfg *config.Config) []audit.Finding {
 
 // newSelf returns this server as the check looks at it. Without keys it has no
 // certificate.
-func newSelf(cfg *config.Config, running bool, domains []addr.Domain, k *keys.Keys) (*audit.Self, error) {
+func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.Keys) (*audit.Self, error) {
 	o, err := resolverOptions(cfg, clock.System)
 	if err != nil {
 		return nil, err
@@ -150,10 +144,14 @@ func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, t
 		found(audit.Finding{Check: "store", Level: audit.Failure, Text: "The store cannot be read: " + err.Error() + ".",
 			Fix: "If it is older or newer than this program, run the right one; if it is damaged, restore a backup."})
 	}
-	var domains []addr.Domain
+	var domains []audit.Domain
 	if db != nil {
-		if domains, err = account.Domains(db); err != nil {
+		list, err := account.Domains(db)
+		if err != nil {
 			found(audit.Finding{Check: "store", Level: audit.Failure, Text: "The domains cannot be read: " + err.Error() + ".", Fix: "Restore a backup."})
+		}
+		for _, d := range list {
+			domains = append(domains, audit.Domain{Name: d.Name, Parked: d.Parked})
 		}
 	}
 	self, err := newSelf(cfg, false, domains, k)

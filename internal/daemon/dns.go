@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/control"
 	"gatepost/internal/dnsupdate"
 	"gatepost/internal/resolve"
 )
@@ -106,6 +108,7 @@ func site(cfg *config.Config) audit.Site {
 		Hostname:    addr.Domain(cfg.Hostname),
 		Submission:  port(cfg.Listen.Submission),
 		Submissions: port(cfg.Listen.Submissions),
+		Authority:   audit.Authority(cfg.TLS.ACME),
 	}
 	for _, ip := range machineAddrs() {
 		if ip.IsGlobalUnicast() && !ip.IsPrivate() && (ip.Is4() || cfg.Remote.IPv6) {
@@ -126,16 +129,40 @@ func port(list []string) int {
 	return 0
 }
 
-// Records returns the DNS records that a domain needs.
-func Records(cfg *config.Config, domain addr.Domain) []audit.Record {
-	return site(cfg).Records(domain)
+// Records returns the DNS records that a domain needs, whether it is here
+// already or not.
+func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]audit.Record, error) {
+	op, err := Operate(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer op.Close()
+	all, err := ourDomains(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	d := audit.Domain{Name: domain}
+	if i := slices.IndexFunc(all, func(d audit.Domain) bool { return d.Name == domain }); i >= 0 {
+		d = all[i]
+	}
+	return site(cfg).Records(d), nil
 }
 
-// CompareRecords asks the DNS for them and says what is wrong.
-func CompareRecords(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]audit.Finding, error) {
+// ourDomains returns all domains of ours.
+func ourDomains(ctx context.Context, op *Operator) (list []audit.Domain, err error) {
+	err = op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
+		d, err := control.DomainOf(it)
+		list = append(list, audit.Domain{Name: addr.Domain(d.Domain), Parked: d.Parked})
+		return err
+	})
+	return list, err
+}
+
+// CompareRecords asks the DNS for records and says what is wrong.
+func CompareRecords(ctx context.Context, cfg *config.Config, list []audit.Record) ([]audit.Finding, error) {
 	o, err := resolverOptions(cfg, clock.System)
 	if err != nil {
 		return nil, err
 	}
-	return audit.Compare(ctx, resolve.New(o), Records(cfg, domain)), nil
+	return audit.Compare(ctx, resolve.New(o), list), nil
 }

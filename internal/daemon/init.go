@@ -67,7 +67,8 @@ func Init(ctx context.Context, s Setup) (*config.Config, []audit.Record, error) 
 	if err := fill(ctx, cfg, string(domain), account.String(), s.Password); err != nil {
 		return nil, nil, errors.Join(err, os.Remove(path))
 	}
-	return cfg, Records(cfg, domain), nil
+	list, err := Records(ctx, cfg, domain)
+	return cfg, list, err
 }
 
 // parse checks everything before anything is made.

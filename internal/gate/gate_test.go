@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
@@ -418,5 +420,34 @@ func TestWords(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%v lacks %q", err, want)
 		}
+	}
+}
+
+// Whoever could get no answer sends nothing: RFC 7505, section 4.2.
+func TestNullMXSenders(t *testing.T) {
+	t.Parallel()
+	w := newTown()
+	w.names.Add("silent.example. MX 0 .\nremote.example. MX 10 mx.remote.example.\n")
+	w.names.Fail("broken.example", dns.TypeMX, resolve.ErrTemporary)
+	g := newGate(w)
+	for from, want := range map[string]string{
+		"x@silent.example": "5.7.27", "x@remote.example": "", "x@broken.example": "", "x@unknown.example": "", "": "", "x@[192.0.2.1]": "",
+	} {
+		e := &envelope.Envelope{}
+		if from != "" {
+			e.From = addr.MustParse(from)
+		}
+		got := ""
+		if err := g.Mail(t.Context(), world(t, g), e, 0); err != nil {
+			got = envelope.AsError(err).Enhanced
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", from, got, want)
+		}
+	}
+	asked := w.names.Queries.Load()
+	e := &envelope.Envelope{From: addr.MustParse("printer@silent.example")}
+	if err := g.Mail(t.Context(), peer(t, g, envelope.MX, "10.0.0.1", ""), e, 0); err != nil || w.names.Queries.Load() != asked {
+		t.Errorf("a [relay] client: %v, and %d look-ups", err, w.names.Queries.Load()-asked)
 	}
 }

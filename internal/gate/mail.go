@@ -11,6 +11,7 @@ import (
 // atMail are the checks of MAIL.
 var atMail = []func(*Gate, context.Context, *envelope.Peer, *envelope.Envelope) error{
 	(*Gate).ownReversePath,
+	(*Gate).answerable,
 }
 
 // atData are the checks of a whole message.
@@ -28,6 +29,17 @@ func (g *Gate) ownReversePath(ctx context.Context, p *envelope.Peer, e *envelope
 		return nil
 	}
 	return g.mustOwn(ctx, p, e.From, "sender of a message (MAIL FROM)")
+}
+
+// answerable refuses a sender whose domain says that it takes no mail: no
+// answer and no bounce could reach anybody, and nobody sends so but in
+// another's name (RFC 7505, section 4.2). Users and [relay] clients do not
+// wait for the DNS.
+func (g *Gate) answerable(ctx context.Context, p *envelope.Peer, e *envelope.Envelope) error {
+	if p.Verified() || e.From.IsNull() || !g.o.Checker.TakesNoMail(ctx, e.From.Domain) {
+		return nil
+	}
+	return envelope.Refuse(550, "5.7.27", fmt.Sprintf("%s takes no mail (null MX), so nobody there sends any", e.From.Domain))
 }
 
 // mustOwn refuses an address that the signed-in user may not send as.

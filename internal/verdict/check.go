@@ -33,6 +33,21 @@ type Checker struct {
 	Trusted []addr.Domain
 }
 
+// nullTime bounds the look-up at MAIL, where nothing has arrived yet.
+const nullTime = 5 * time.Second
+
+// TakesNoMail reports whether a domain says that it takes no mail at all: RFC
+// 7505. What cannot be found out is not held against it.
+func (c *Checker) TakesNoMail(ctx context.Context, d addr.Domain) bool {
+	if _, literal := d.IP(); literal {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, nullTime)
+	defer cancel()
+	_, err := resolve.MX(ctx, c.Resolver, string(d))
+	return errors.Is(err, resolve.ErrNullMX)
+}
+
 // Client is who hands a message over.
 type Client struct {
 	IP   netip.Addr

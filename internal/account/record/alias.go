@@ -13,15 +13,16 @@ import (
 type Domain struct {
 	Name     addr.Domain
 	Accounts int
+	Parked   bool // nobody sends or gets mail in it
 	Created  time.Time
 }
 
-const domainQuery = `SELECT name, created, (SELECT COUNT(*) FROM account WHERE account.domain = domain.name) FROM domain`
+const domainQuery = `SELECT name, parked, created, (SELECT COUNT(*) FROM account WHERE account.domain = domain.name) FROM domain`
 
 func scanDomain(row scanner) (d Domain, err error) {
-	var created int64
-	err = row.Scan(&d.Name, &created, &d.Accounts)
-	d.Created = time.Unix(created, 0).UTC()
+	var parked, created int64
+	err = row.Scan(&d.Name, &parked, &created, &d.Accounts)
+	d.Parked, d.Created = parked != 0, time.Unix(created, 0).UTC()
 	return d, err
 }
 
@@ -70,6 +71,11 @@ func DomainNames(tx *store.Tx) ([]addr.Domain, error) {
 func InsertDomain(tx *store.Tx, name addr.Domain, created time.Time) error {
 	_, err := tx.Exec(`INSERT INTO domain (name, created) VALUES (?, ?)`, string(name), created.Unix())
 	return err
+}
+
+// UpdateDomain writes whether a domain is parked.
+func UpdateDomain(tx *store.Tx, name addr.Domain, parked bool) error {
+	return found(tx.Exec(`UPDATE domain SET parked = ? WHERE name = ?`, number(parked), string(name)))
 }
 
 // DeleteDomain removes a domain that has no accounts, with its aliases.
