@@ -15,13 +15,15 @@ type Config struct {
 	// The directory of everything that Gatepost stores, relative to this file. It is made with mode 0700 when it is missing.
 	Data string `toml:"data"`
 
-	Listen Listen  `toml:"listen"`
-	TLS    TLS     `toml:"tls"`
-	DNS    DNS     `toml:"dns"`
-	Relay  Relay   `toml:"relay"`
-	Remote Remote  `toml:"remote"`
-	Limits Limits  `toml:"limits"`
-	Route  []Route `toml:"route"`
+	Listen  Listen   `toml:"listen"`
+	TLS     TLS      `toml:"tls"`
+	DNS     DNS      `toml:"dns"`
+	Relay   Relay    `toml:"relay"`
+	Trusted Trusted  `toml:"trusted"`
+	Sender  []Sender `toml:"sender"`
+	Remote  Remote   `toml:"remote"`
+	Limits  Limits   `toml:"limits"`
+	Route   []Route  `toml:"route"`
 
 	file  string // where it was read from, as it was named
 	text  []byte
@@ -93,6 +95,20 @@ type Update struct {
 type Relay struct {
 	// Networks whose clients may send to anywhere without signing in. They are exempt from the bounds on addresses, rates and sessions. Never list a network that strangers can be in.
 	Networks []netip.Prefix `toml:"networks"`
+}
+
+// Trusted is about whose word on a message counts.
+type Trusted struct {
+	// Domains whose ARC seals are believed: where such a forwarder or mailing list says that DMARC passed before it changed the message, the message is accepted. Whoever is listed can speak in anybody's name.
+	Forwarders []string `toml:"forwarders"`
+}
+
+// Sender overrides what becomes of mail by authors of a domain (From) where nothing shows that it is theirs: neither DMARC, nor SPF or a signature of that very domain. Without it, what the domain asks for is heeded, as far as nothing hints at a mailing list or a forwarder.
+type Sender struct {
+	// The domain of the authors; it is for the domains below it too, unless they have a choice of their own.
+	Domain string `toml:"domain"`
+	// accept, junk (file it into Junk) or reject (refuse it, also where it comes through a mailing list).
+	Failure string `toml:"failure"`
 }
 
 // Remote is about connections to other servers.

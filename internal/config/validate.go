@@ -12,6 +12,13 @@ import (
 	"gatepost/internal/dnsupdate"
 )
 
+// The values of [[sender]] failure.
+const (
+	FailureAccept = "accept"
+	FailureJunk   = "junk"
+	FailureReject = "reject"
+)
+
 // The values of [[route]] tls.
 const (
 	TLSVerify        = "verify"
@@ -24,7 +31,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -164,6 +171,47 @@ func (c *Config) checkRelay() error {
 		}
 	}
 	return nil
+}
+
+func (c *Config) checkTrusted() error {
+	for i, f := range c.Trusted.Forwarders {
+		d, err := domainName(f)
+		if err != nil {
+			return c.at("trusted.forwarders", "%v", err)
+		}
+		c.Trusted.Forwarders[i] = d
+	}
+	return nil
+}
+
+func (c *Config) checkSenders() error {
+	seen := map[string]bool{}
+	for i := range c.Sender {
+		s, at := &c.Sender[i], fmt.Sprintf("sender.%d", i)
+		d, err := domainName(s.Domain)
+		if err != nil {
+			return c.at(at+".domain", "%v", err)
+		}
+		if s.Domain = d; seen[d] {
+			return c.at(at+".domain", "%s has a choice already", d)
+		}
+		seen[d] = true
+		switch s.Failure {
+		case FailureAccept, FailureJunk, FailureReject:
+		default:
+			return c.at(at+".failure", "%q is none of accept, junk and reject", s.Failure)
+		}
+	}
+	return nil
+}
+
+// domainName returns a domain as it is in the DNS.
+func domainName(s string) (string, error) {
+	d, err := addr.ParseDomain(s)
+	if _, literal := d.IP(); err != nil || literal {
+		return "", fmt.Errorf("%q is not a domain", s)
+	}
+	return string(d), nil
 }
 
 func (c *Config) checkRoutes() error {

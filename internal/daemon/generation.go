@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatepost/internal/account"
+	"gatepost/internal/addr"
 	"gatepost/internal/config"
 	"gatepost/internal/envelope"
 	"gatepost/internal/gate"
@@ -47,7 +48,7 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
 		Directory: s.parts.directory, Mailboxes: s.parts.local,
-		Checker: &verdict.Checker{Resolver: s.parts.resolver, Now: s.parts.clock.Now, IsOwn: s.parts.directory.IsLocal},
+		Checker: s.checker(cfg),
 		Clock:   s.parts.clock, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {
@@ -64,6 +65,24 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 		g.servers[d.key] = smtpd.New(o)
 	}
 	return g, nil
+}
+
+// checker verifies mail from the world as a configuration wants it.
+func (s *Server) checker(cfg *config.Config) *verdict.Checker {
+	c := &verdict.Checker{
+		Resolver: s.parts.resolver, Now: s.parts.clock.Now, IsOwn: s.parts.directory.IsLocal,
+		Choices: map[addr.Domain]verdict.Action{},
+	}
+	for _, f := range cfg.Trusted.Forwarders {
+		c.Trusted = append(c.Trusted, addr.Domain(f))
+	}
+	actions := map[string]verdict.Action{
+		config.FailureAccept: verdict.Accept, config.FailureJunk: verdict.Junk, config.FailureReject: verdict.Reject,
+	}
+	for _, choice := range cfg.Sender {
+		c.Choices[addr.Domain(choice.Domain)] = actions[choice.Failure]
+	}
+	return c
 }
 
 // adopt makes g the one that new sessions begin with.

@@ -51,15 +51,17 @@ type Envelope struct {
 // reverse-path can be believed.
 type Origin uint8
 
-// The origins. Only a message from Remote has an unproven reverse-path.
+// The origins. Only a message from Remote has an unproven reverse-path. They
+// are kept in the spool: new ones go to the end.
 const (
 	Remote Origin = iota // another server, on the MX
 	User                 // a signed-in user
 	Relay                // a client listed in [relay] networks
 	Self                 // Gatepost: bounces, notices, reports
+	Proven               // another server, which may send for the reverse-path: SPF passed
 )
 
-var originNames = [...]string{"remote", "user", "relay", "self"}
+var originNames = [...]string{"remote", "user", "relay", "self", "remote"}
 
 func (o Origin) String() string { return originNames[o] }
 

@@ -82,6 +82,7 @@ func TestBounceable(t *testing.T) {
 	}{
 		{Envelope{From: from, Origin: User}, true},
 		{Envelope{From: from, Origin: Relay}, true},
+		{Envelope{From: from, Origin: Proven}, true},
 		{Envelope{From: from, Origin: Remote}, false}, // its reverse-path is not proven
 		{Envelope{Origin: User}, false},
 		{Envelope{Origin: Self}, false},

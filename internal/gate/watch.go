@@ -38,6 +38,9 @@ func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
 	if err := v.Err(); err != nil {
 		return err
 	}
+	if v.ProvesSender() {
+		e.Origin = envelope.Proven // so that a failure may be told to it
+	}
 	fields := v.Fields(string(w.gate.o.Hostname))
 	e.Header = append(e.Header, fields...)
 	if slices.ContainsFunc(fields, func(c byte) bool { return c >= utf8.RuneSelf }) {

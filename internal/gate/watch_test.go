@@ -40,6 +40,9 @@ func TestWatch(t *testing.T) {
 		if errors.As(err, &refused); (refused == nil) != (c.code == 0) || refused != nil && refused.Code != c.code {
 			t.Errorf("%s: %v", c.name, err)
 		}
+		if e.Bounceable() != (c.code == 0) {
+			t.Errorf("%s: it may be bounced: %v", c.name, e.Bounceable())
+		}
 		if e.IsJunk() != c.junk || !strings.Contains(string(e.Header), c.dmarc) {
 			t.Errorf("%s: %q", c.name, e.Header)
 		}

@@ -50,6 +50,7 @@ func TestWhoIsTold(t *testing.T) {
 		"user":             {envelope.User, "ann@home.example", verified},
 		"relay":            {envelope.Relay, "host@else.example", verified},
 		"ourselves":        {envelope.Self, "alerts@home.example", verified},
+		"proven":           {envelope.Proven, "host@else.example", verified},
 		"remote":           {envelope.Remote, "forged@else.example", unverified},
 		"null sender":      {envelope.Remote, "", unverified},
 		"user's null":      {envelope.User, "", unverified},

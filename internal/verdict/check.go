@@ -3,6 +3,7 @@ package verdict
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,10 +28,13 @@ const checkTime = 25 * time.Second
 type Checker struct {
 	Resolver resolve.Resolver
 	Now      func() time.Time // that signatures are judged by
-	// IsOwn reports whether a domain is ours.
+	// IsOwn reports whether a domain is ours; those below it are too.
 	IsOwn func(context.Context, addr.Domain) (bool, error)
 	// Trusted are the forwarders whose word on a message counts.
 	Trusted []addr.Domain
+	// Choices are what the operator wants done with mail by authors of a
+	// domain, or of those below it, where nothing shows that it is theirs.
+	Choices map[addr.Domain]Action
 }
 
 // nullTime bounds the look-up at MAIL, where nothing has arrived yet.
@@ -145,11 +149,17 @@ func (k *Check) compare(ctx context.Context, f *Facts) (err error) {
 	if f.Problem != nil {
 		return nil
 	}
-	if f.Own, err = k.c.IsOwn(ctx, f.Author.Domain); err != nil {
+	if f.Own, err = k.c.isOwn(ctx, f.Author.Domain); err != nil {
 		return err
 	}
+	for d := range upward(f.Author.Domain) {
+		if choice, ok := k.c.Choices[d]; ok {
+			f.Choice = &choice
+			break
+		}
+	}
 	for _, d := range f.Author.Shown {
-		own, err := k.c.IsOwn(ctx, d)
+		own, err := k.c.isOwn(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -159,6 +169,27 @@ func (k *Check) compare(ctx context.Context, f *Facts) (err error) {
 	}
 	f.Forwarder = k.forwarder(f)
 	return nil
+}
+
+// isOwn reports whether a domain, or one above it, is ours: who forges
+// accounts.example.org means example.org.
+func (c *Checker) isOwn(ctx context.Context, d addr.Domain) (bool, error) {
+	for name := range upward(d) {
+		if own, err := c.IsOwn(ctx, name); own || err != nil {
+			return own, err
+		}
+	}
+	return false, nil
+}
+
+// upward yields a domain and those above it, but for the top.
+func upward(d addr.Domain) iter.Seq[addr.Domain] {
+	return func(yield func(addr.Domain) bool) {
+		for name, more := string(d), true; more && yield(addr.Domain(name)); {
+			_, name, _ = strings.Cut(name, ".")
+			more = strings.Contains(name, ".")
+		}
+	}
 }
 
 // forwarder returns the trusted server that found DMARC to pass for the

@@ -97,6 +97,9 @@ func TestCheck(t *testing.T) {
 		{"a list", "192.0.2.3", "", "From: x@a.example\r\nList-Id: <l.example>\r\n", Junk, "none", "fail", "permerror"},
 		{"ours", "192.0.2.1", "x@a.example", "From: anna@ours.example\r\n", Reject, "pass", "none", "pass"},
 		{"our name", "192.0.2.1", "x@a.example", "From: \"anna@ours.example\" <x@a.example>\r\n", Junk, "pass", "pass", "pass"},
+		{"below ours", "192.0.2.1", "x@a.example", "From: anna@accounts.ours.example\r\n", Reject, "pass", "none", "pass"},
+		{"shows below ours", "192.0.2.1", "x@a.example", "From: \"anna@accounts.ours.example\" <x@a.example>\r\n", Junk, "pass", "pass", "pass"},
+		{"like ours", "192.0.2.1", "x@a.example", "From: anna@notours.example\r\n", Accept, "pass", "none", "pass"},
 		{"two From", "192.0.2.1", "x@a.example", from + "From: x@q.example\r\n", Reject, "pass", "permerror", "pass"},
 	} {
 		v := finish(t, checker(f), c.ip, c.from, c.header)
@@ -193,4 +196,19 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A choice is for a domain and those below it, the nearest first.
+func TestChoices(t *testing.T) {
+	t.Parallel()
+	c := checker(resolve.NewFake(zone))
+	c.Choices = map[addr.Domain]Action{"a.example": Accept, "b.example": Junk, "bank.b.example": Reject, "ours.example": Accept}
+	for from, want := range map[string]Action{
+		"a.example": Accept, "x.y.a.example": Accept, "b.example": Junk, "x.b.example": Junk, "bank.b.example": Reject,
+		"x.bank.b.example": Reject, "example": Accept, "notb.example": Accept, "ours.example": Accept,
+	} {
+		if v := finish(t, c, "192.0.2.9", "x@q.example", "From: x@"+from+"\r\n"); v.Action != want {
+			t.Errorf("%s: %v, %q", from, v.Action, v.Reasons)
+		}
+	}
 }

@@ -23,6 +23,7 @@
 //   - Where the sender's DNS fails, the message is to be tried again. Where
 //     it is our own resolver that does not answer, the message is accepted
 //     and marked, since all mail would wait else.
+//   - What the operator chose for an author's domain goes before all that.
 //   - A name that shows somebody else's address goes to Junk unless the
 //     author is proved, and always where the address is one of ours.
 //
@@ -86,7 +87,8 @@ type Facts struct {
 
 	Nobody   bool        // no field names any sender that a reader could show
 	List     bool        // it has fields of a mailing list: RFC 2369, 2919
-	Own      bool        // the author's domain is ours
+	Own      bool        // the author's domain is ours, or below one that is
+	Choice   *Action     // what the operator wants done where nothing shows that it is the author's; nil: what follows
 	ShownOwn addr.Domain // a domain of ours that a name shows, in place of the author's
 }
 
@@ -104,6 +106,12 @@ func (v *Verdict) Err() error {
 		return nil
 	}
 	return v.reply
+}
+
+// ProvesSender reports whether the client may send for the reverse-path, so
+// that a bounce hits nobody who was forged.
+func (v *Verdict) ProvesSender() bool {
+	return v.Facts.SPF.Status == spf.Pass && v.Facts.SPF.Identity == spf.MailFrom
 }
 
 // because adds a reason and, if it is worse than what was found before, an
@@ -163,7 +171,7 @@ func (v *Verdict) dmarc() {
 		return
 	}
 	status, policy := f.DMARC.Status, f.DMARC.Policy
-	if f.Own && status != dmarc.TempError {
+	if (f.Own || f.Choice != nil) && status != dmarc.TempError {
 		status, policy = f.own()
 	}
 	switch {
@@ -176,10 +184,25 @@ func (v *Verdict) dmarc() {
 	case status == dmarc.TempError:
 		v.refuse(Defer, 451, "4.4.3", "the DNS of "+string(f.Author.Domain)+" does not answer, so its mail cannot be verified; try again later")
 		v.reply.Cause = f.DMARC.Err
+	case status == dmarc.Fail && f.Choice != nil:
+		v.chosen(*f.Choice)
 	case status == dmarc.Fail:
 		v.failed(policy)
 	default:
 		v.because(Accept, "%s", f.DMARC.Reason)
+	}
+}
+
+// chosen does with a failure what the operator wants.
+func (v *Verdict) chosen(a Action) {
+	who := "nothing shows that it is by " + string(v.Facts.Author.Domain)
+	switch a {
+	case Accept:
+		v.because(Accept, "%s, and this server accepts such mail", who)
+	case Junk:
+		v.because(Junk, "%s, and this server is wary of such mail", who)
+	default:
+		v.refuse(Reject, 550, "5.7.26", who+", and this server refuses such mail")
 	}
 }
 
@@ -231,8 +254,8 @@ func (f *Facts) signed() bool {
 	return false
 }
 
-// own is what DMARC comes to for a domain of ours, as if it published
-// p=reject.
+// own is what DMARC comes to for a domain of ours, or one that the operator
+// chose for, as if it published p=reject.
 func (f *Facts) own() (dmarc.Status, dmarc.Policy) {
 	if f.DMARC.Status == dmarc.Pass || f.proven() {
 		return dmarc.Pass, dmarc.PolicyNone

@@ -54,6 +54,7 @@ func TestJudge(t *testing.T) {
 	broken := errors.New("SERVFAIL")
 	signed := func(f *Facts) { f.DMARC.Signed = true }
 	badSignature := func(f *Facts) { f.DKIM = []dkim.Result{{Status: dkim.Fail, Domain: "a.example"}} }
+	chooses := func(a Action) func(*Facts) { return func(f *Facts) { f.Choice = &a } }
 	spfOf := func(d string) func(*Facts) {
 		return func(f *Facts) { f.SPF = spf.Result{Status: spf.Pass, Domain: d} }
 	}
@@ -81,6 +82,15 @@ func TestJudge(t *testing.T) {
 		{"ours, our server", facts(isOwn, noPolicy, spfOf("a.example")), Accept, 0, ""},
 		{"ours, another's server", facts(isOwn, noPolicy, spfOf("b.example")), Reject, 550, ""},
 		{"ours, our resolver is down", facts(isOwn, temporary(down)), Accept, 0, "our own DNS resolver"},
+		{"the operator accepts", facts(fails(dmarc.Reject), chooses(Accept)), Accept, 0, "this server accepts"},
+		{"the operator accepts ours", facts(isOwn, noPolicy, chooses(Accept)), Accept, 0, "this server accepts"},
+		{"the operator is wary", facts(fails(dmarc.PolicyNone), chooses(Junk)), Junk, 0, "this server is wary"},
+		{"the operator refuses", facts(noPolicy, chooses(Reject)), Reject, 550, "this server refuses"},
+		{"the operator refuses, a list", facts(fails(dmarc.PolicyNone), isList, chooses(Reject)), Reject, 550, "this server refuses"},
+		{"the operator refuses, a pass", facts(chooses(Reject)), Accept, 0, "it is theirs"},
+		{"the operator refuses, its server", facts(noPolicy, chooses(Reject), spfOf("a.example")), Accept, 0, ""},
+		{"the operator refuses, a trusted forwarder", facts(fails(dmarc.Reject), chooses(Reject), func(f *Facts) { f.Forwarder = "list.example" }), Accept, 0, "trusted"},
+		{"the operator refuses, nobody answers", facts(temporary(broken), chooses(Reject)), Defer, 451, "does not answer"},
 		{"their zone is broken", facts(temporary(broken)), Defer, 451, "a.example does not answer"},
 		{"our resolver is down", facts(temporary(down)), Accept, 0, "our own DNS resolver"},
 		{"the sender's zone is broken", facts(noPolicy, badSPF(broken)), Defer, 451, "b.example does not answer"},

@@ -215,7 +215,7 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 	flags := d.octet(flagsAll)
 	e.Held, e.Delayed, e.UTF8 = flags&flagHeld != 0, flags&flagDelayed != 0, flags&flagUTF8 != 0
 	e.RequireTLS, e.TLSOptional = flags&flagRequireTLS != 0, flags&flagTLSOptional != 0
-	e.Origin = envelope.Origin(d.octet(byte(envelope.Self)))
+	e.Origin = envelope.Origin(d.octet(byte(envelope.Proven)))
 	e.Ret = envelope.Ret(d.octet(byte(envelope.RetHdrs)))
 	e.Form = envelope.Form(d.octet(0xff))
 	e.Received = d.time()

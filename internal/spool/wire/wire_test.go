@@ -171,7 +171,7 @@ func envelopes() *rapid.Generator[*envelope.Envelope] {
 	return rapid.Custom(func(t *rapid.T) *envelope.Envelope {
 		e := &envelope.Envelope{
 			ID: ids().Draw(t, "id"), Received: times().Draw(t, "received"), From: addresses().Draw(t, "from"),
-			Origin:  envelope.Origin(rapid.Uint8Range(0, uint8(envelope.Self)).Draw(t, "origin")),
+			Origin:  envelope.Origin(rapid.Uint8Range(0, uint8(envelope.Proven)).Draw(t, "origin")),
 			Account: texts(300).Draw(t, "account"), Client: texts(100).Draw(t, "client"),
 			Ret: envelope.Ret(rapid.Uint8Range(0, uint8(envelope.RetHdrs)).Draw(t, "ret")), EnvID: texts(100).Draw(t, "envid"),
 			UTF8: rapid.Bool().Draw(t, "utf8"), RequireTLS: rapid.Bool().Draw(t, "requiretls"), TLSOptional: rapid.Bool().Draw(t, "tls optional"), Form: envelope.Form(rapid.Byte().Draw(t, "form")),
@@ -322,7 +322,7 @@ func TestOutOfRange(t *testing.T) {
 		set  byte
 	}{
 		{"flags", flags, flagsAll + 1},
-		{"origin", origin, byte(envelope.Self) + 1},
+		{"origin", origin, byte(envelope.Proven) + 1},
 		{"ret", ret, byte(envelope.RetHdrs) + 1},
 		{"status", status, byte(envelope.Dropped) + 1},
 	} {
