@@ -97,6 +97,8 @@ func (q *question) name() string {
 	switch q.want.Kind {
 	case KindSPF:
 		return "SPF"
+	case KindDKIM:
+		return "DKIM"
 	case KindDMARC:
 		return "DMARC"
 	case KindTLSRPT:

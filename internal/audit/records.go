@@ -17,6 +17,7 @@ const (
 	KindMX      Kind = "mx"
 	KindAddress Kind = "address"
 	KindSPF     Kind = "spf"
+	KindDKIM    Kind = "dkim"
 	KindDMARC   Kind = "dmarc"
 	KindTLSRPT  Kind = "tlsrpt"
 	KindCAA     Kind = "caa"
@@ -47,6 +48,14 @@ type Domain struct {
 	Name addr.Domain
 	// Parked says that nobody sends or gets mail in it.
 	Parked bool
+	Keys   []Key // that its mail is signed with
+}
+
+// Key is a key record that a domain needs (DKIM).
+type Key struct {
+	Selector string
+	Text     string // of its TXT record
+	Why      string // a sentence
 }
 
 // Local parts of the addresses that other servers send their reports to.
@@ -80,6 +89,9 @@ func (s Site) Records(d Domain) []Record {
 	list = append(list, s.spf(domain, "v=spf1 mx -all", "Only this server sends mail of "+who+" (SPF)."))
 	if d.Name != s.Hostname { // else the domain's covers the host
 		list = append(list, s.spf(host, "v=spf1 a -all", "Bounces, which have no sender, come from this server alone (SPF)."))
+	}
+	for _, k := range d.Keys {
+		list = append(list, text(KindDKIM, k.Selector+"._domainkey."+domain, k.Text, k.Why))
 	}
 	list = append(list,
 		// RFC 9989, section 7.4: whoever asks for more before the reports are

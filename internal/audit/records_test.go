@@ -31,9 +31,14 @@ _submissions._tcp.example.org. 3600 IN SRV 0 1 465 mx.example.org.`},
 example.org. 3600 IN TXT "v=spf1 mx -all"
 _dmarc.example.org. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:dmarc-reports@example.org"
 _smtp._tls.example.org. 3600 IN TXT "v=TLSRPTv1; rua=mailto:tls-reports@example.org"`},
-		"no mail": {secured, Domain{"example.net", true}, `example.net. 3600 IN MX 0 .
+		"no mail": {secured, Domain{Name: "example.net", Parked: true}, `example.net. 3600 IN MX 0 .
 example.net. 3600 IN TXT "v=spf1 -all"
 _dmarc.example.net. 3600 IN TXT "v=DMARC1; p=reject"`},
+		"keys": {Site{Hostname: "example.org"}, Domain{Name: "example.org", Keys: []Key{{Selector: "s", Text: "v=DKIM1; k=rsa; p=" + strings.Repeat("A", 300), Why: "Signed."}}}, `example.org. 3600 IN MX 10 example.org.
+example.org. 3600 IN TXT "v=spf1 mx -all"
+s._domainkey.example.org. 3600 IN TXT "v=DKIM1; k=rsa; p=` + strings.Repeat("A", 237) + `" "` + strings.Repeat("A", 63) + `"
+_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:dmarc-reports@example.org"
+_smtp._tls.example.org. 3600 IN TXT "v=TLSRPTv1; rua=mailto:tls-reports@example.org"`},
 		"an authority": {Site{Hostname: "mx.example.org", Submission: 587, Authority: secured.Authority}, ours, `example.org. 3600 IN MX 10 mx.example.org.
 example.org. 3600 IN TXT "v=spf1 mx -all"
 mx.example.org. 3600 IN TXT "v=spf1 a -all"
@@ -135,7 +140,7 @@ func TestCompare(t *testing.T) {
 // A domain without mail must say so in all three records.
 func TestCompareParked(t *testing.T) {
 	t.Parallel()
-	d := Domain{"example.net", true}
+	d := Domain{Name: "example.net", Parked: true}
 	const zone = "example.net. IN MX 0 .\nexample.net. IN TXT \"v=spf1 -all\"\n_dmarc.example.net. IN TXT \"v=DMARC1; p=reject; sp=reject\"\n"
 	for kind, change := range map[Kind]string{
 		KindMX:    "example.net. IN MX 10 mx.example.org.\n",

@@ -13,6 +13,7 @@ import (
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/queue"
+	"gatepost/internal/signing"
 )
 
 // Desk carries out the operator's verbs.
@@ -20,6 +21,7 @@ type Desk struct {
 	Directory *account.Directory
 	Boxes     *mailbox.Boxes
 	Queue     *queue.Queue
+	Signing   *signing.Ring
 	Inspect   *inspect.Running
 	Backup    *backup.Source
 }
@@ -30,7 +32,7 @@ type verb func(d *Desk, ctx context.Context, args json.RawMessage, emit Emit) er
 var verbs = map[string]verb{
 	"domain.add": with((*Desk).addDomain), "domain.list": with((*Desk).listDomains),
 	"domain.show": with((*Desk).showDomain), "domain.set": with((*Desk).setDomain),
-	"domain.remove": with((*Desk).removeDomain),
+	"domain.remove": with((*Desk).removeDomain), "domain.keys": with((*Desk).listKeys),
 
 	"account.add": with((*Desk).addAccount), "account.list": with((*Desk).listAccounts),
 	"account.show": with((*Desk).showAccount), "account.set": with((*Desk).setAccount),

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
@@ -16,6 +17,7 @@ import (
 	"gatepost/internal/control"
 	"gatepost/internal/dnsupdate"
 	"gatepost/internal/resolve"
+	"gatepost/internal/signing"
 )
 
 // dnsCache bounds the memory for answers of the DNS, in octets.
@@ -144,8 +146,34 @@ func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]aud
 	d := audit.Domain{Name: domain}
 	if i := slices.IndexFunc(all, func(d audit.Domain) bool { return d.Name == domain }); i >= 0 {
 		d = all[i]
+		if err := addKeys(ctx, op, &d); err != nil {
+			return nil, err
+		}
 	}
 	return site(cfg).Records(d), nil
+}
+
+// addKeys adds what the mail of a domain is signed with.
+func addKeys(ctx context.Context, op *Operator, d *audit.Domain) error {
+	if d.Parked {
+		return nil
+	}
+	return op.Do(ctx, "domain.keys", control.Name{Name: string(d.Name)}, func(it control.Item) error {
+		k, err := control.KeyOf(it)
+		d.Keys = append(d.Keys, audit.Key{Selector: k.Selector, Text: k.Record, Why: whyKey(k)})
+		return err
+	})
+}
+
+// whyKey says what a key is for now.
+func whyKey(k control.KeyInfo) string {
+	switch k.State {
+	case signing.Used:
+		return "Mail is signed, and others verify it with this key (DKIM)."
+	case signing.Retired:
+		return "Messages on their way were signed with this key; its record may be removed after " + k.Gone.Format(time.DateOnly) + " (DKIM)."
+	}
+	return "Mail is signed with this key as soon as the DNS shows it (DKIM)."
 }
 
 // ourDomains returns all domains of ours.

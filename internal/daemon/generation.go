@@ -48,8 +48,8 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
 		Directory: s.parts.directory, Mailboxes: s.parts.local,
-		Checker: s.checker(cfg),
-		Clock:   s.parts.clock, Random: rand.Reader,
+		Checker: s.checker(cfg), Signer: s.parts.signing,
+		Clock: s.parts.clock, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {
 		o := smtpd.Options{
@@ -190,6 +190,14 @@ func (p doorPolicy) Watch(peer *envelope.Peer, e *envelope.Envelope, header []by
 		return w
 	}
 	return nil
+}
+
+func (p doorPolicy) Sign(peer *envelope.Peer, e *envelope.Envelope, header []byte) (smtpd.Watcher, error) {
+	s, err := p.Gate.Sign(peer, e, header)
+	if s == nil {
+		return nil, err
+	}
+	return s, err
 }
 
 // doorSpool is the spool as a session wants it.

@@ -32,6 +32,7 @@ import (
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
 	"gatepost/internal/resolve"
+	"gatepost/internal/signing"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 	"gatepost/internal/transport"
@@ -59,6 +60,7 @@ type parts struct {
 	spool     *spool.Spool
 	found     []string // by the spool, when it was opened
 	local     *local.Local
+	signing   *signing.Ring
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -74,7 +76,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -150,6 +152,25 @@ func (p *parts) openResolver(context.Context) error {
 	}
 	p.resolver = resolve.New(o)
 	return nil
+}
+
+func (p *parts) openSigning(ctx context.Context) (err error) {
+	p.signing, err = signing.Open(ctx, signing.Options{
+		Store: p.db, Keys: p.keys, Resolver: p.resolver, Clock: p.clock, Log: p.log,
+		Domains: p.sendingDomains, QueueLife: time.Duration(p.cfg.Limits.QueueLifetime),
+	})
+	return err
+}
+
+// sendingDomains returns the domains of ours that are not parked.
+func (p *parts) sendingDomains(ctx context.Context) (list []addr.Domain, err error) {
+	all, err := p.directory.Domains(ctx)
+	for _, d := range all {
+		if !d.Parked {
+			list = append(list, d.Name)
+		}
+	}
+	return list, err
 }
 
 func (p *parts) openSpool(context.Context) (err error) {
@@ -322,7 +343,7 @@ func (p *parts) openQueue(capture addr.Address) {
 	}
 	l := p.cfg.Limits
 	p.queue = queue.New(queue.Options{
-		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve,
+		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve, Begin: p.signing.Begin,
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
@@ -337,7 +358,7 @@ func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
-		Directory: p.directory, Boxes: p.boxes, Queue: p.queue,
+		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing,
 		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
 		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}

@@ -21,6 +21,7 @@ import (
 	"gatepost/internal/config"
 	"gatepost/internal/control"
 	"gatepost/internal/listen"
+	"gatepost/internal/signing"
 	"gatepost/internal/web"
 )
 
@@ -103,6 +104,13 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	s.parts.queue.Start()
 	s.sweep()
 	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
+	s.chores.Go(func() {
+		clock.Repeat(s.background, s.parts.clock, signing.Every, func(ctx context.Context) {
+			if err := s.parts.signing.Tend(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("the keys that mail is signed with could not be seen to", "error", err)
+			}
+		})
+	})
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil

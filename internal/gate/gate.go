@@ -17,6 +17,8 @@
 //     (mail.go), From and Sender (header.go).
 //   - Whether a message from the world is by whom it says (watch.go): verdict
 //     decides, with the standards below it.
+//   - What our users and [relay] clients send is signed in the name of their
+//     domain (sign.go).
 //   - What a submission lacks is added, and what must not leave is taken out
 //     (RFC 6409, section 8); marks that only we may set are taken out of
 //     everything (edit.go).
@@ -40,6 +42,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
 	"gatepost/internal/verdict"
 )
@@ -65,6 +68,13 @@ type Mailboxes interface {
 	HasRoom(ctx context.Context, to addr.Address, size int64) (bool, error)
 }
 
+// Signer signs messages in the name of our domains.
+type Signer interface {
+	// Begin begins to sign a message with this header section. It returns nil
+	// for one that is not signed.
+	Begin(section []byte) (*dkim.Signer, error)
+}
+
 // Options are what Gate works with; all are required.
 type Options struct {
 	Hostname  addr.Domain // the name that we greet with and vouch under
@@ -73,8 +83,10 @@ type Options struct {
 	Mailboxes Mailboxes
 	// Checker verifies who mail from the world is from.
 	Checker *verdict.Checker
-	Clock   clock.Clock
-	Random  io.Reader // for Message-ID; safe for concurrent use
+	// Signer signs what our users send.
+	Signer Signer
+	Clock  clock.Clock
+	Random io.Reader // for Message-ID; safe for concurrent use
 }
 
 // Gate holds the checks together. Its methods may be called from any

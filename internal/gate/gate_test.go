@@ -103,6 +103,7 @@ func newGate(w *town) *Gate {
 		Relay:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:7::/48")},
 		Directory: w,
 		Mailboxes: w,
+		Signer:    noKeys{},
 		Checker:   &verdict.Checker{Resolver: w.names, Now: func() time.Time { return now }, IsOwn: w.IsLocal},
 		Clock:     clock.NewFake(now),
 		Random:    rand.Reader,

@@ -17,6 +17,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
 )
 
@@ -344,6 +345,7 @@ func newWorld(t testing.TB) *world {
 			return []addr.Address{to}, nil
 		},
 		Clock: clock.System, Log: slog.New(slog.DiscardHandler), Random: rand.Reader,
+		Begin:    func([]byte) (*dkim.Signer, error) { return nil, nil },
 		Hostname: "mx.home.example", Postmaster: addr.MustParse("postmaster@home.example"),
 		Lifetime: 5 * 24 * time.Hour, DelayNotice: 4 * time.Hour, KeptFor: 30 * 24 * time.Hour,
 		RemoteWorkers: 200, LocalWorkers: 64, PerDestination: 20,

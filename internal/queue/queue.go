@@ -10,6 +10,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
 	"gatepost/internal/queue/alarm"
 )
@@ -72,6 +73,9 @@ type Options struct {
 	// may be an alias. It is asked about the recipients of mail that we
 	// write ourselves, which no session has resolved.
 	Expand func(ctx context.Context, to addr.Address) ([]addr.Address, error)
+
+	// Begin begins to sign mail that we write ourselves; nil for what is not.
+	Begin func(section []byte) (*dkim.Signer, error)
 
 	Clock  clock.Clock
 	Log    *slog.Logger

@@ -19,7 +19,8 @@ const (
 )
 
 // Submit takes a message that Gatepost writes itself: the one entrance for
-// bounces, notices and reports. write writes it whole, in canonical form.
+// bounces, notices and reports, where they are signed. write writes it whole,
+// in canonical form.
 // From and Recipients of e are set by the caller, as is Client; addresses of
 // ours among the recipients are replaced by who gets their mail. changes
 // become durable with the message, or not at all.
@@ -28,11 +29,16 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, write func(io.
 	e.Recipients = q.expand(ctx, e.Recipients)
 	d := q.o.Spool.Create()
 	defer d.Discard()
-	w := formWriter{w: d}
-	if err := write(&w); err != nil {
+	form := formWriter{w: d}
+	seal := sealer{w: &form, begin: q.o.Begin}
+	if err := write(&seal); err != nil {
 		return err
 	}
-	e.Form = w.form
+	var err error
+	if e.Header, err = seal.end(); err != nil {
+		return err
+	}
+	e.Form = form.form
 	return d.Commit(e, changes...)
 }
 

@@ -32,6 +32,7 @@ type rules struct {
 	rcpt    func(*envelope.Envelope, envelope.Recipient) ([]envelope.Recipient, error)
 	header  func(*envelope.Envelope, []byte) ([]byte, error)
 	watch   func(header []byte) Watcher
+	sign    func(header []byte) Watcher
 	data    func(*envelope.Envelope) error
 }
 
@@ -71,6 +72,13 @@ func (r *rules) Watch(_ *envelope.Peer, _ *envelope.Envelope, header []byte) Wat
 		return r.watch(header)
 	}
 	return nil
+}
+
+func (r *rules) Sign(_ *envelope.Peer, _ *envelope.Envelope, header []byte) (Watcher, error) {
+	if r.sign != nil {
+		return r.sign(header), nil
+	}
+	return nil, nil
 }
 
 func (r *rules) Header(_ context.Context, _ *envelope.Peer, e *envelope.Envelope, header []byte) ([]byte, error) {

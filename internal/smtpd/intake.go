@@ -153,7 +153,11 @@ func (in *intake) judge(ctx context.Context, fields []byte) ([]byte, error) {
 	if err := in.watch(fields); err != nil {
 		return nil, err
 	}
-	return in.s.o.Policy.Header(ctx, &in.s.peer, in.envelope, fields)
+	kept, err := in.s.o.Policy.Header(ctx, &in.s.peer, in.envelope, fields)
+	if err == nil && in.watcher == nil {
+		in.watcher, err = in.s.o.Policy.Sign(&in.s.peer, in.envelope, kept)
+	}
+	return kept, err
 }
 
 // watch lets the policy see the message, as it came. Its copy of the header

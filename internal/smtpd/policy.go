@@ -30,6 +30,9 @@ type Policy interface {
 	// keep or change, and returns the ones to keep in their place. What it
 	// adds to e.Header stands below our Received field.
 	Header(ctx context.Context, p *envelope.Peer, e *envelope.Envelope, header []byte) ([]byte, error)
+	// Sign is asked right after Header, if nobody watches, with the fields that
+	// are kept and go out, and returns who signs the message; nil if nobody does.
+	Sign(p *envelope.Peer, e *envelope.Envelope, header []byte) (Watcher, error)
 	// Data is asked when all has come, right before Commit.
 	Data(ctx context.Context, p *envelope.Peer, e *envelope.Envelope) error
 }

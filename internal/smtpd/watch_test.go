@@ -88,3 +88,42 @@ func TestWatcher(t *testing.T) {
 		})
 	}
 }
+
+// Who signs sees the header that is kept, and its signature stands below our
+// Received field; who is watched is not signed for.
+func TestSigner(t *testing.T) {
+	t.Parallel()
+	for _, watched := range []bool{false, true} {
+		s := newSite(envelope.MX, nil)
+		w := &watcher{}
+		s.rules.header = func(_ *envelope.Envelope, header []byte) ([]byte, error) {
+			return append([]byte("Kept: yes\r\n"), header...), nil
+		}
+		s.rules.sign = func(header []byte) Watcher {
+			w.header = string(header)
+			return w
+		}
+		if watched {
+			s.rules.watch = func([]byte) Watcher { return &watcher{} }
+		}
+		k := s.dial(t, false)
+		k.expect("220")
+		k.send("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\n")
+		for _, code := range []string{"250", "250", "250", "354"} {
+			k.expect(code)
+		}
+		k.send("A: b\r\n\r\nhi\r\n.\r\n")
+		k.expect("250")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch {
+		case watched && w.header != "":
+			t.Errorf("what is watched is signed: %q", w.header)
+		case !watched && (w.header != "Kept: yes\r\nA: b\r\n" || w.body.String() != "hi\r\n"):
+			t.Errorf("signed: %q and %q", w.header, w.body.String())
+		}
+		if all := s.store.all(); len(all) != 1 || !strings.HasSuffix(string(all[0].Header), "\r\nX-Seen: yes\r\n") {
+			t.Errorf("%v", all)
+		}
+	}
+}

@@ -107,23 +107,12 @@ func (p *Protection) Tend(ctx context.Context) {
 		{"old proofs could not be removed", pruneEvery, p.Book.Prune},
 	} {
 		all.Go(func() {
-			for ctx.Err() == nil {
+			clock.Repeat(ctx, p.o.Clock, chore.every, func(ctx context.Context) {
 				if err := chore.do(ctx); err != nil && ctx.Err() == nil {
 					p.o.Log.Error(chore.fault, "error", err)
 				}
-				p.pause(ctx, chore.every)
-			}
+			})
 		})
 	}
 	all.Wait()
-}
-
-// pause waits for d, or until ctx ends.
-func (p *Protection) pause(ctx context.Context, d time.Duration) {
-	over := make(chan struct{})
-	defer p.o.Clock.AfterFunc(d, func() { close(over) }).Stop()
-	select {
-	case <-over:
-	case <-ctx.Done():
-	}
 }

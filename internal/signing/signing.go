@@ -1,0 +1,175 @@
+// Package signing signs what leaves in the name of our domains (DKIM, RFC
+// 6376), and sees to the keys that it does so with.
+//
+// # Place in the path
+//
+// gate asks it for submissions, queue for the mail that we write ourselves
+// (Begin). Who is signed for is the domain of ours that the author's address
+// is in, or is below.
+//
+// # The life of a key
+//
+// Each domain has two at a time, RSA for everybody and Ed25519 (RFC 8463) for
+// those who know it, under selectors of their own:
+//
+//	published  made, and shown to the operator; the DNS does not have it yet
+//	used       the DNS shows it, to us as to everybody
+//	retired    newer ones are used. It stays in the DNS as long as a message
+//	           that it signed may be under way
+//	gone       its record may be removed; the private key is
+//
+// Nothing is signed with a key that the DNS does not show: such a signature
+// is worse than none. When a key is due to be replaced, the next one is made,
+// and the old one goes on until the next is seen. One that vanishes from the
+// DNS is not used until it is back, and an error is logged.
+//
+// # Trust and limits
+//
+// The private keys stay with the package keys. The DNS is asked once in
+// Every; what Begin needs is in memory.
+package signing
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"gatepost/internal/addr"
+	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
+	"gatepost/internal/keys"
+	"gatepost/internal/message"
+	"gatepost/internal/resolve"
+	"gatepost/internal/store"
+)
+
+// Times in the life of a key.
+const (
+	Every = 15 * time.Minute     // the DNS is asked
+	life  = 180 * 24 * time.Hour // until the next one is made
+	// grace is how much longer than a message may wait its signature is good,
+	// and for how much longer than that a retired key stays in the DNS.
+	grace = 3 * 24 * time.Hour
+)
+
+// Options are what a ring of keys works with; all are required.
+type Options struct {
+	Store    *store.DB
+	Keys     *keys.Keys
+	Resolver resolve.Resolver
+	Clock    clock.Clock
+	Log      *slog.Logger
+	// Domains returns the domains that are ours and send mail.
+	Domains func(ctx context.Context) ([]addr.Domain, error)
+	// QueueLife is how long a message may wait to be sent.
+	QueueLife time.Duration
+}
+
+// Ring holds the keys of our domains. Its methods may be called from any
+// goroutine.
+type Ring struct {
+	o    Options
+	used atomic.Pointer[map[addr.Domain][]dkim.SigningKey]
+}
+
+// Open returns the ring with the keys that were used last.
+func Open(ctx context.Context, o Options) (*Ring, error) {
+	r := &Ring{o: o}
+	all, err := r.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.use(all)
+}
+
+// use makes the keys that are to be used those that Begin uses.
+func (r *Ring) use(all []Key) error {
+	used := map[addr.Domain][]dkim.SigningKey{}
+	var errs []error
+	for _, k := range all {
+		if k.State() != Used {
+			continue
+		}
+		signer, err := r.o.Keys.Signer(k.name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the key %s of %s cannot be used: %w", k.Selector, k.Domain, err))
+			continue
+		}
+		used[k.Domain] = append(used[k.Domain], dkim.SigningKey{Domain: k.Domain, Selector: k.Selector, Signer: signer})
+	}
+	r.used.Store(&used)
+	return errors.Join(errs...)
+}
+
+// Begin begins to sign a message with this header section. It returns nil for
+// one that is not signed: its author is in no domain of ours, or the DNS
+// shows no key yet.
+func (r *Ring) Begin(section []byte) (*dkim.Signer, error) {
+	list := r.forAuthor(section)
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return dkim.NewSigner(section, list, r.o.Clock.Now(), r.o.QueueLife+grace)
+}
+
+// forAuthor returns the keys for who has written a message. Of several
+// authors the first counts, as with DMARC those do whom the first domain
+// vouches for.
+func (r *Ring) forAuthor(section []byte) []dkim.SigningKey {
+	authors, err := message.Senders(section)
+	if err != nil || len(authors) == 0 {
+		return nil
+	}
+	used := *r.used.Load()
+	for d, more := string(authors[0].Domain), true; more; _, d, more = strings.Cut(d, ".") {
+		if list := used[addr.Domain(d)]; list != nil {
+			return list
+		}
+	}
+	return nil
+}
+
+// sample is what is signed to see whether others could verify it.
+var sample [32]byte
+
+// shown reports whether the DNS has the public half of a key: whether what it
+// signs can be verified with what is found there. An error says that nobody
+// knows now.
+func (r *Ring) shown(ctx context.Context, k *Key) (bool, error) {
+	signer, err := r.o.Keys.Signer(k.name)
+	if err != nil {
+		return false, err
+	}
+	signing := dkim.SigningKey{Domain: k.Domain, Selector: k.Selector, Signer: signer}
+	algorithm, err := signing.Check()
+	if err != nil {
+		return false, err
+	}
+	value, err := signing.Sign(sample)
+	if err != nil {
+		return false, err
+	}
+	found, err := dkim.Lookup(ctx, r.o.Resolver, k.Selector, k.Domain)
+	switch {
+	case errors.Is(err, resolve.ErrTemporary):
+		return false, err
+	case err != nil:
+		return false, nil
+	}
+	_, err = found.Verify(algorithm, sample, value)
+	return err == nil, nil
+}
+
+// public returns the public half of a key.
+func (r *Ring) public(name string) (crypto.PublicKey, error) {
+	signer, err := r.o.Keys.Signer(name)
+	if err != nil {
+		return nil, err
+	}
+	return signer.Public(), nil
+}
