@@ -42,6 +42,35 @@ func TestKeywords(t *testing.T) {
 	}
 }
 
+// TestArrived: the book hears of what was accepted, and of nothing else.
+func TestArrived(t *testing.T) {
+	t.Parallel()
+	s := newSite(envelope.MX, nil)
+	refuse := false
+	s.rules.data = func(*envelope.Envelope) error {
+		if refuse {
+			return envelope.Refuse(550, "5.7.1", "no")
+		}
+		return nil
+	}
+	k := s.dial(t, false).hello()
+	var want []string
+	for _, header := range []string{"Message-ID: <1@x>", "message-id:\r\n <2@x> ", "Subject: none"} {
+		for _, code := range []string{"550", "250"} {
+			refuse = code == "550"
+			k.say("MAIL FROM:<a@b>", "250")
+			k.say("RCPT TO:<a@b>", "250")
+			k.say("DATA", "354")
+			k.say(header+"\r\n\r\nhi\r\n.", code)
+		}
+		all := s.store.all()
+		want = append(want, "client.test "+all[len(all)-1].ID.String()+" "+[]string{"<1@x>", "<2@x>", ""}[len(want)])
+	}
+	if !slices.Equal(s.book.list, want) {
+		t.Errorf("%q, want %q", s.book.list, want)
+	}
+}
+
 // TestRequireTLS: the wish travels with the message, and with no other.
 func TestRequireTLS(t *testing.T) {
 	t.Parallel()

@@ -86,6 +86,15 @@ func (p *Protection) Close() error {
 	return p.Tally.Flush(context.Background())
 }
 
+// Forget removes what is remembered of the level that a domain reached, so
+// that it may fall below it; found tells whether there was anything. What it
+// promises by DANE or MTA-STS holds all the same.
+func (p *Protection) Forget(ctx context.Context, domain string) (found bool, err error) {
+	found, err = p.Book.Forget(ctx, domain)
+	p.Engine.Forget(domain) // also after an error: it asks the book again
+	return found, err
+}
+
 // How often what is beside the deliveries is seen to.
 const (
 	tallyEvery   = time.Minute
