@@ -117,6 +117,7 @@ func TestRefused(t *testing.T) {
 		{"route without via", minimal + "[[route]]\ndomain = \"a.example\"\nvia = \"h\"\n[[route]]\ndomain = \"b.example\"\n", "f.toml:5: route.1.via: it is missing"},
 		{"route twice", minimal + "[[route]]\ndomain = \"a.example\"\nvia = \"h\"\n[[route]]\ndomain = \"A.example\"\nvia = \"h\"\n", "f.toml:6: route.1.domain: there is already"},
 		{"password in the clear", minimal + "[[route]]\ndomain = \"*\"\nvia = \"h\"\nuser = \"u\"\npassword_file = \"p\"\ntls = \"require\"\n", "f.toml:7: route.0.tls: a password is only sent over verified TLS"},
+		{"bad default", minimal + "[remote]\ntls = \"none\"\n", "f.toml:3: remote.tls: \"none\" is not one of opportunistic, require, verify"},
 		{"bad tls", minimal + "[[route]]\ndomain = \"*\"\nvia = \"h\"\ntls = \"yes\"\n", "f.toml:5: route.0.tls"},
 		{"bad resolver", minimal + "[dns]\nresolvers = [\"localhost\"]\n", "f.toml:3: dns.resolvers"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},

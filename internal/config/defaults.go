@@ -17,7 +17,7 @@ func Default() *Config {
 			HTTPS:       []string{":443"},
 			HTTP:        []string{":80"},
 		},
-		Remote: Remote{IPv6: true},
+		Remote: Remote{IPv6: true, TLS: TLSOpportunistic},
 		Limits: DefaultLimits(),
 	}
 }

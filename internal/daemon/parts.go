@@ -190,8 +190,12 @@ func (p *parts) openProtection(context.Context) error {
 
 // protection returns what a configuration says of it.
 func protection(cfg *config.Config) (protect.Settings, error) {
+	floor, err := transport.ParseLevel(cfg.Remote.TLS)
+	if err != nil {
+		return protect.Settings{}, err
+	}
 	roots, err := roots(cfg.Path(cfg.TLS.Roots))
-	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Roots: roots}, err
+	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Floor: floor, Roots: roots}, err
 }
 
 // openRemote makes the sender to other servers and the router that knows
