@@ -95,7 +95,15 @@ func (g *gatepost) install() error {
 	if g.needs.world {
 		where = toWorld
 	}
-	return os.WriteFile(g.config(), []byte("hostname = \"mx.bench.test\"\n"+settings+where), 0o600)
+	text := settings
+	if g.needs.guarded {
+		if _, err := g.b.guardedCert(); err != nil {
+			return err
+		}
+		where = toGuarded
+		text = strings.Replace(settings, "[tls]\n", fmt.Sprintf("[tls]\nroots = %q\n", g.b.guardedRoots()), 1)
+	}
+	return os.WriteFile(g.config(), []byte("hostname = \"mx.bench.test\"\n"+text+where), 0o600)
 }
 
 func (g *gatepost) furnish(dir string) error {

@@ -72,6 +72,11 @@ var lines = []line{
 		measure: cold, limit: rawHashes, ofLimit: 0.9,
 	},
 	{
+		// The limit is the same without any policy.
+		name: "accept and relay over TLS, under DANE and MTA-STS", unit: "msg/s", alone: true, needs: needs{guarded: true},
+		measure: underPolicy, limit: overTLS, ofLimit: 0.9,
+	},
+	{
 		name: "idle connection", unit: "KiB", alone: true, fine: true, measure: idle(),
 	},
 	{

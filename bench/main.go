@@ -5,6 +5,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
@@ -67,6 +68,7 @@ func run(o options) error {
 // bench carries what the lines share.
 type bench struct {
 	options
+	cert tls.Certificate // of the guarded domain, once it was asked for
 }
 
 // round is a line measured once.

@@ -24,6 +24,7 @@ type server interface {
 type needs struct {
 	accounts int  // userN@local.test, N below it
 	world    bool // mail goes where DNS says, not to hop
+	guarded  bool // likewise, and the guarded domain's authority is believed
 }
 
 // password of every account.

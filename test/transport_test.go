@@ -92,7 +92,7 @@ type nextHop struct {
 	shows  string // good, wrong name, expired, self-signed; empty: no TLS
 	tlsa   string // EE, TA, other: what the TLSA records name; none if empty
 	policy string // of MTA-STS, with %s for the host; none if empty
-	wants  string // sent, clear, or why it waits
+	wants  string // sent, clear, fails, or why it waits
 }
 
 const (
@@ -129,10 +129,45 @@ var nextHops = []nextHop{
 	{"testing-expired", "expired", "", observe, "sent"},
 	{"testing-stripped", "", "", observe, "clear"},
 	{"testing-list", "good", "", strings.ReplaceAll(observe, "%s", "*.%s"), "sent"},
+	{"gone", "self-signed", "", enforce, "sent"}, // nobody serves the policy
+
+	{"waived-stripped", "", "", enforce, "clear"},
+	{"waived-name", "wrong name", "TA", "", "sent"},
+	{"required", "good", "EE", "", "fails"}, // Postfix does not offer REQUIRETLS
+	{"required-chance", "self-signed", "", "", "fails"},
+	{"required-sts", "good", "", enforce, "fails"},
+
+	{"route-require", "wrong name", "", "", "sent"},
+	{"route-require-stripped", "", "", "", "does not offer it"},
+	{"route-verify", "good", "", "", "sent"},
+	{"route-verify-name", "wrong name", "", "", "the certificate is for another name"},
+	{"route-verify-stripped", "", "", "", "does not offer it"},
 }
 
 func (h nextHop) domain() string { return h.name + ".test" }
 func (h nextHop) host() string   { return "mx." + h.name + ".test" }
+
+// route is the configuration of a route to it, if its name says so.
+func (h nextHop) route() string {
+	rest, ok := strings.CutPrefix(h.name, "route-")
+	if !ok {
+		return ""
+	}
+	level, _, _ := strings.Cut(rest, "-")
+	return fmt.Sprintf("[[route]]\ndomain = %q\nvia = %q\ntls = %q\n", h.domain(), h.host(), level)
+}
+
+// asks returns what a message to it asks for: a parameter of MAIL, and a
+// field.
+func (h nextHop) asks() (param, field string) {
+	switch {
+	case strings.HasPrefix(h.name, "waived-"):
+		return "", "TLS-Required: No\r\n"
+	case strings.HasPrefix(h.name, "required"):
+		return " REQUIRETLS", ""
+	}
+	return "", ""
+}
 
 // stage is a Postfix with a door for each next hop, and their DNS.
 type stage struct {
@@ -178,8 +213,12 @@ func (s *stage) add(t *testing.T, h nextHop) {
 	if tlsa != "" {
 		records += fmt.Sprintf("_25._tcp.%s. TLSA %s\n", h.host(), tlsa)
 	}
+	policy := s.policy
+	if h.name == "gone" {
+		policy = newIP()
+	}
 	if h.policy != "" {
-		records += fmt.Sprintf("_mta-sts.%[1]s. TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. A %[2]s\n", h.domain(), s.policy)
+		records += fmt.Sprintf("_mta-sts.%[1]s. TXT \"v=STSv1; id=1\"\nmta-sts.%[1]s. A %[2]s\n", h.domain(), policy)
 	}
 	if h.name == "unsigned" {
 		s.below[h.domain()] = records
@@ -245,7 +284,14 @@ func TestTransport(t *testing.T) {
 	})
 	stage.servePolicies(t)
 	roots := stage.postfix.file("roots.pem", stage.ca.encode(nil, stage.ca.cert))
-	s.configure(fmt.Sprintf("roots = %q\n", filepath.ToSlash(roots)) + n.config())
+	config := fmt.Sprintf("roots = %q\n", filepath.ToSlash(roots)) + n.config()
+	var hosts []string
+	for _, h := range nextHops {
+		config += h.route()
+		hosts = append(hosts, stage.hops[h.name])
+	}
+	wire := newTap(t, append(hosts, middle.ip))
+	s.configure(config)
 	s.serve()
 	stage.postfix.serve("may", n)
 	stage.postfix.ready()
@@ -255,7 +301,8 @@ func TestTransport(t *testing.T) {
 			t.Parallel()
 			s := s.in(t)
 			to := "bob@" + h.domain()
-			s.signIn(t, s.address()).mail("<"+s.address()+">", []string{"<" + to + ">"}, letter(s.address(), "to "+h.name+" only"))
+			param, field := h.asks()
+			id := s.signIn(t, s.address()).mail("<"+s.address()+">"+param, []string{"<" + to + ">"}, field+letter(s.address(), "to "+h.name+" only"))
 			switch h.wants {
 			case "sent", "clear":
 				got := stage.postfix.arrives(t, "Subject: to "+h.name+" only")
@@ -263,9 +310,22 @@ func TestTransport(t *testing.T) {
 				if hop := lastHop(got); !strings.Contains(hop, with) {
 					t.Errorf("it came so:\n%s", hop)
 				}
+				s.proves(id, got, h)
+			case "fails":
+				s.bounces(id, to, "REQUIRETLS")
+				stage.postfix.heardNothing(t, h.name)
 			default:
 				s.waits(to, h.wants)
 				stage.postfix.heardNothing(t, h.name)
+			}
+			// Whoever is on the way reads what goes in the clear, and not one
+			// word of anything else.
+			heard, word := wire.to(t, stage.hops[h.name]), "to "+h.name+" only"
+			if !strings.Contains(heard, "EHLO mx.gate.test") && h.wants != "is not among the mail hosts" && h.name != "bogus" && h.name != "required-chance" {
+				t.Errorf("the tap heard no session:\n%.500q", heard)
+			}
+			if read := strings.Contains(heard, word); read != (h.wants == "clear") {
+				t.Errorf("the message was read on the way: %v\n%.2000q", read, heard)
 			}
 		})
 	}
@@ -287,6 +347,33 @@ func TestTransport(t *testing.T) {
 		s.waits("bob@moves.test", "TLS is required (moves.test had TLS on ")
 		if heard := middle.heard.String(); !strings.Contains(heard, "EHLO mx.gate.test") || strings.Contains(heard, "MAIL FROM") || strings.Contains(heard, "attack") {
 			t.Errorf("the attacker heard:\n%s", heard)
+		}
+		if heard := wire.to(t, middle.ip); strings.Contains(heard, "the attack") {
+			t.Errorf("read on the way:\n%.2000q", heard)
+		}
+		// Until the operator knows better.
+		if out := s.gatepost("proof", "forget", "moves.test"); out != "Forgotten: moves.test.\n" {
+			t.Errorf("forget: %s", out)
+		}
+		s.gatepost("queue", "retry", "moves.test")
+		if hop := lastHop(stage.postfix.arrives(t, "Subject: during the attack")); !strings.Contains(hop, "with ESMTP ") {
+			t.Errorf("it came so:\n%s", hop)
+		}
+		if heard := wire.to(t, middle.ip); !strings.Contains(heard, "during the attack") {
+			t.Errorf("it was not read on the way:\n%.2000q", heard)
+		}
+		var list []struct {
+			Domain, Met string
+			TLS         bool
+			Messages    int
+		}
+		s.json(&list, "proof", "unverified")
+		found := false
+		for _, u := range list {
+			found = found || u.Domain == "moves.test" && !u.TLS && u.Messages == 1
+		}
+		if !found {
+			t.Errorf("what a stricter default would have stopped: %+v", list)
 		}
 	})
 }

@@ -80,7 +80,7 @@ func (a *app) queueShow() *cobra.Command {
 		Short: "Show a message that waits for delivery",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return show(a, c, "queue.show", control.Name{Name: args[0]}, asJSON, func(m queue.Message) error {
+			return show(a, c, "queue.show", control.Name{Name: args[0]}, asJSON, func(m control.QueuedMessage) error {
 				out := c.OutOrStdout()
 				t := newTable(out, "ID", m.ID.String())
 				t.row("from", sender(m.From))
@@ -95,7 +95,14 @@ func (a *app) queueShow() *cobra.Command {
 				}
 				for _, r := range m.Recipients {
 					fmt.Fprintf(out, "\n%s: %s after %s\n  %s\n", escape(r.To), r.Status, plural(r.Attempts, "attempt"), escape(r.Reason))
+					if r.Reached != "" {
+						fmt.Fprintf(out, "  Its destination was last reached %s.\n", escape(r.Reached))
+					}
 				}
+				if len(m.Hops) > 0 {
+					fmt.Fprintln(out)
+				}
+				printHops(out, m.Hops)
 				return nil
 			})
 		},

@@ -119,6 +119,8 @@ type Remote struct {
 	Sources []netip.Addr `toml:"sources"`
 	// Whether IPv6 is used.
 	IPv6 bool `toml:"ipv6"`
+	// The least protection for mail to every domain without a route: opportunistic, require (encrypted), or verify (encrypted, and the server must prove who it is). Look at "gatepost proof unverified" before you raise it: that mail would wait, and then come back.
+	TLS string `toml:"tls"`
 }
 
 // Route overrides the MX records of a domain.

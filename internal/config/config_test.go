@@ -122,6 +122,7 @@ func TestRefused(t *testing.T) {
 		{"sender twice", minimal + "[[sender]]\ndomain = \"a.example\"\nfailure = \"junk\"\n[[sender]]\ndomain = \"A.example\"\nfailure = \"junk\"\n", "f.toml:6: sender.1.domain: a.example has a choice already"},
 		{"sender without domain", minimal + "[[sender]]\nfailure = \"junk\"\n", "f.toml:2: sender.0.domain: \"\" is not a domain"},
 		{"sender with another wish", minimal + "[[sender]]\ndomain = \"a.example\"\nfailure = \"drop\"\n", "f.toml:4: sender.0.failure: \"drop\" is none of"},
+		{"bad default", minimal + "[remote]\ntls = \"none\"\n", "f.toml:3: remote.tls: \"none\" is not one of opportunistic, require, verify"},
 		{"bad tls", minimal + "[[route]]\ndomain = \"*\"\nvia = \"h\"\ntls = \"yes\"\n", "f.toml:5: route.0.tls"},
 		{"bad resolver", minimal + "[dns]\nresolvers = [\"localhost\"]\n", "f.toml:3: dns.resolvers"},
 		{"update without server", minimal + "[dns]\nupdate = { key = \"k\" }\n", "f.toml:3: dns.update: it needs server"},

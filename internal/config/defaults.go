@@ -18,7 +18,7 @@ func Default() *Config {
 			HTTP:        []string{":80"},
 		},
 		DNS:    DNS{Update: Update{Algorithm: "hmac-sha256"}},
-		Remote: Remote{IPv6: true},
+		Remote: Remote{IPv6: true, TLS: TLSOpportunistic},
 		Limits: DefaultLimits(),
 	}
 }

@@ -31,7 +31,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -212,6 +212,16 @@ func domainName(s string) (string, error) {
 		return "", fmt.Errorf("%q is not a domain", s)
 	}
 	return string(d), nil
+}
+
+// checkRemote refuses a default below opportunistic: nobody is served by mail
+// in the clear where TLS is to be had.
+func (c *Config) checkRemote() error {
+	switch c.Remote.TLS {
+	case TLSVerify, TLSRequire, TLSOpportunistic:
+		return nil
+	}
+	return c.at("remote.tls", "%q is not one of opportunistic, require, verify", c.Remote.TLS)
 }
 
 func (c *Config) checkRoutes() error {

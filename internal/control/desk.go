@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/backup"
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
+	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/signing"
 )
@@ -24,6 +25,10 @@ type Desk struct {
 	Signing   *signing.Ring
 	Inspect   *inspect.Running
 	Backup    *backup.Source
+	Proofs    *proof.Book
+	// Forget removes what is remembered of the level of TLS that a domain
+	// reached; found tells whether there was anything.
+	Forget func(ctx context.Context, domain string) (found bool, err error)
 }
 
 // verb is one thing that an operator can ask for.
@@ -46,6 +51,9 @@ var verbs = map[string]verb{
 	"queue.list": with((*Desk).listQueue), "queue.show": with((*Desk).showQueued),
 	"queue.retry": with((*Desk).retryQueued), "queue.hold": with((*Desk).holdQueued),
 	"queue.release": with((*Desk).releaseQueued), "queue.drop": with((*Desk).dropQueued),
+
+	"proof": with((*Desk).showProof), "proof.forget": with((*Desk).forgetLevel),
+	"proof.unverified": with((*Desk).listUnverified),
 
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),

@@ -22,6 +22,13 @@ type QueueDrop struct {
 	Recipients []string `json:"recipients"`
 }
 
+// QueuedMessage is a message in the queue, with the hops of those of its
+// recipients that have it already.
+type QueuedMessage struct {
+	queue.Message
+	Hops []Hop `json:"hops,omitempty"`
+}
+
 // Count tells how many messages a verb was about.
 type Count struct {
 	Messages int `json:"messages"`
@@ -46,7 +53,7 @@ func (d *Desk) listQueue(_ context.Context, a QueueList, emit Emit) error {
 	return nil
 }
 
-func (d *Desk) showQueued(_ context.Context, a Name, emit Emit) error {
+func (d *Desk) showQueued(ctx context.Context, a Name, emit Emit) error {
 	id, err := parseID(a.Name)
 	if err != nil {
 		return err
@@ -55,7 +62,11 @@ func (d *Desk) showQueued(_ context.Context, a Name, emit Emit) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", a.Name, err)
 	}
-	return emit(m, nil)
+	out, err := d.deliveries(ctx, id)
+	if err != nil {
+		return err
+	}
+	return emit(QueuedMessage{m, out}, nil)
 }
 
 // retryQueued takes a message, a domain or "all".

@@ -114,7 +114,8 @@ func TestOperate(t *testing.T) {
 			"domain.list": control.None{}, "account.list": control.None{}, "alias.list": control.None{},
 			"mailbox.folders": control.Name{Name: "anna@example.org"},
 			"mailbox.list":    control.Folder{Account: "anna@example.org", Folder: "INBOX"},
-			"queue.list":      control.QueueList{}, "domain.show": control.Name{Name: "none.example"},
+			"proof":           control.Name{Name: "<1@none.example>"}, "proof.unverified": control.None{}, "proof.forget": control.Name{Name: "none.example"},
+			"queue.list": control.QueueList{}, "domain.show": control.Name{Name: "none.example"},
 		} {
 			err := op.Do(t.Context(), verb, args, func(it control.Item) error {
 				got[verb] += string(it.JSON) + "\n"

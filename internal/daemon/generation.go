@@ -55,6 +55,7 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 		o := smtpd.Options{
 			Name:     d.key,
 			Hostname: cfg.Hostname, Door: d.door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
+			Book:   s.parts.protection.Book,
 			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door),
 			Limits: sessionLimits(cfg.Limits),
 			Clock:  s.parts.clock, Random: rand.Reader, Log: s.log,

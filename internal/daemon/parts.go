@@ -211,8 +211,12 @@ func (p *parts) openProtection(context.Context) error {
 
 // protection returns what a configuration says of it.
 func protection(cfg *config.Config) (protect.Settings, error) {
+	floor, err := transport.ParseLevel(cfg.Remote.TLS)
+	if err != nil {
+		return protect.Settings{}, err
+	}
 	roots, err := roots(cfg.Path(cfg.TLS.Roots))
-	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Roots: roots}, err
+	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Floor: floor, Roots: roots}, err
 }
 
 // openRemote makes the sender to other servers and the router that knows
@@ -359,6 +363,7 @@ func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing,
+		Proofs: p.protection.Book, Forget: p.protection.Forget,
 		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
 		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}

@@ -31,13 +31,18 @@ type Proof struct {
 
 // String tells the proof in one plain sentence.
 func (p *Proof) String() string {
-	to := "to " + p.Host + " (" + p.Addr.String() + ")"
-	if p.Version == 0 {
-		return to + " in the clear: " + p.Met + "; policy: " + p.Policy
+	return "to " + p.Host + " (" + p.Addr.String() + ") " + Secured(p.Version, p.Cipher, p.Group) + ": " + p.Met + "; policy: " + p.Policy
+}
+
+// Secured says how a connection was protected; its arguments are those of
+// crypto/tls, 0 where there is none.
+func Secured(version, cipher uint16, group tls.CurveID) string {
+	if version == 0 {
+		return "in the clear"
 	}
-	how := tls.VersionName(p.Version) + ", " + tls.CipherSuiteName(p.Cipher)
-	if p.Group != 0 {
-		how += ", " + p.Group.String()
+	how := "over " + tls.VersionName(version) + ", " + tls.CipherSuiteName(cipher)
+	if group != 0 {
+		how += ", " + group.String()
 	}
-	return to + " over " + how + ": " + p.Met + "; policy: " + p.Policy
+	return how
 }

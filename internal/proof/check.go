@@ -44,6 +44,9 @@ var tables = []struct {
 		OR NOT EXISTS (SELECT 1 FROM hop WHERE hop.id = proof.hop)`, func(text string) error {
 		return fmt.Errorf("its id has %s octets, or its connection is gone", text)
 	}, "The proof of what %s got cannot be used: %v."},
+	{`SELECT client, CAST(LENGTH(spool) AS TEXT) FROM arrival WHERE LENGTH(spool) <> 16`, func(text string) error {
+		return fmt.Errorf("its id has %s octets", text)
+	}, "How a message came from %s cannot be used: %v."},
 	{`SELECT s.name, CAST(s.next AS TEXT) FROM sequence s WHERE s.name = 'hop' AND s.next <= (SELECT COALESCE(MAX(id), 0) FROM hop)`,
 		func(text string) error { return fmt.Errorf("it goes on with %s", text) }, "The sequence %s gives ids twice: %v."},
 }

@@ -25,6 +25,7 @@ func TestCheck(t *testing.T) {
 	b, c := newBook(t)
 	b.Keep(message(1, "a@example.org"), []int{0}, &envelope.Proof{At: c.Now(), Host: "mx.example.org", Policy: "none"})
 	b.Remember("example.org", transport.Reached{Level: transport.Require, At: c.Now()})
+	b.Arrived(&envelope.Peer{Helo: "x"}, &envelope.Envelope{ID: envelope.ID{1}, Client: "192.0.2.9", Received: c.Now()}, "<1@x>")
 	b.Flush()
 	policy, err := mtasts.ParsePolicy("version: STSv1\nmode: enforce\nmx: mx.example.org\nmax_age: 86400\n")
 	if err != nil {
@@ -44,6 +45,7 @@ func TestCheck(t *testing.T) {
 		`UPDATE tls_sum SET policy = 'x'`:    "A policy in the sums for example.org cannot be read: ",
 		`UPDATE tls_sum SET failure = '[]'`:  "A failure in the sums for example.org cannot be read: ",
 		`UPDATE proof SET spool = 'x'`:       "The proof of what a@example.org got cannot be used: ",
+		`UPDATE arrival SET spool = 'x'`:     "How a message came from 192.0.2.9 cannot be used: ",
 		`DELETE FROM hop`:                    "The proof of what a@example.org got cannot be used: ",
 		`UPDATE sequence SET next = 1`:       "The sequence hop gives ids twice: it goes on with 1.",
 	} {

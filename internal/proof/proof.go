@@ -1,13 +1,14 @@
 // Package proof keeps in the store what transport must know again after a
 // restart, and what it can prove: MTA-STS policies, the levels that domains
-// reached, the sums of TLS reports, and what each delivery got.
+// reached, the sums of TLS reports, how each message came, and what each of
+// its deliveries got.
 //
 // # Place in the path
 //
 // Beside the path: nobody waits for it but those who read. remote hands over
 // what a message got when a host has taken it (Book.Keep), transport what a
-// domain reached (Book.Remember). Both are written with others a second
-// later, in one transaction; a crash loses that second.
+// domain reached (Book.Remember), smtpd how a message came (Book.Arrived).
+// All are written with others a second later, in one transaction; a crash loses that second.
 //
 // # Limits
 //
@@ -57,10 +58,11 @@ type Book struct {
 	writing sync.Mutex             // held while what was pending is written
 	hops    map[envelope.Proof]hop // rows for connections like this one, whenever it was
 
-	mu     sync.Mutex
-	timer  clock.Timer
-	proofs []kept
-	levels map[string]transport.Reached
+	mu       sync.Mutex
+	timer    clock.Timer
+	proofs   []kept
+	arrivals []Arrival
+	levels   map[string]transport.Reached
 }
 
 // hop is a row that describes connections.
@@ -110,7 +112,7 @@ func (b *Book) Remember(domain string, r transport.Reached) {
 // room makes sure that what is added now will be written, if there is room
 // for it; b.mu is held.
 func (b *Book) room() bool {
-	n := len(b.proofs) + len(b.levels)
+	n := len(b.proofs) + len(b.arrivals) + len(b.levels)
 	if n >= maxPending {
 		b.Dropped.Add(1)
 		return false
@@ -159,18 +161,24 @@ func (b *Book) Flush() {
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	b.mu.Lock()
-	proofs, levels := b.proofs, b.levels
-	b.proofs, b.levels = nil, map[string]transport.Reached{}
+	proofs, arrivals, levels := b.proofs, b.arrivals, b.levels
+	b.proofs, b.arrivals, b.levels = nil, nil, map[string]transport.Reached{}
 	if b.timer != nil {
 		b.timer.Stop()
 	}
 	b.mu.Unlock()
-	if len(proofs)+len(levels) == 0 {
+	n := len(proofs) + len(arrivals) + len(levels)
+	if n == 0 {
 		return
 	}
 	err := b.db.Update(context.Background(), func(tx *store.Tx) error {
 		for i := range proofs {
 			if err := b.insert(tx, &proofs[i]); err != nil {
+				return err
+			}
+		}
+		for i := range arrivals {
+			if err := insertArrival(tx, &arrivals[i]); err != nil {
 				return err
 			}
 		}
@@ -183,8 +191,8 @@ func (b *Book) Flush() {
 	})
 	if err != nil {
 		clear(b.hops) // what was noted of this transaction is not there
-		b.Dropped.Add(int64(len(proofs) + len(levels)))
-		b.log.Error("what deliveries got could not be written", "err", err, "proofs", len(proofs), "levels", len(levels))
+		b.Dropped.Add(int64(n))
+		b.log.Error("what messages got could not be written", "err", err, "rows", n)
 	}
 }
 
@@ -218,6 +226,7 @@ func (b *Book) Prune(ctx context.Context) error {
 		before any
 	}{
 		{`DELETE FROM proof WHERE spool IN (SELECT spool FROM proof WHERE spool < ? ORDER BY spool LIMIT ?)`, idAt(oldest)},
+		{`DELETE FROM arrival WHERE spool IN (SELECT spool FROM arrival WHERE spool < ? ORDER BY spool LIMIT ?)`, idAt(oldest)},
 		{`DELETE FROM hop WHERE id IN (SELECT id FROM hop WHERE since < ? ORDER BY since LIMIT ?)`, oldest.Add(-2 * hopLife).Unix()},
 		{`DELETE FROM tls_sum WHERE day IN (SELECT day FROM tls_sum WHERE day < ? ORDER BY day LIMIT ?)`, now.Add(-sumLife).Unix()},
 		{`DELETE FROM tls_level WHERE domain IN (SELECT domain FROM tls_level WHERE reached < ? LIMIT ?)`, now.Add(-levelLife).Unix()},

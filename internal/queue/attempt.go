@@ -73,6 +73,11 @@ func (q *Queue) judge(j *job, outcomes []envelope.Outcome, reached bool, took ti
 	if q.tried(j) {
 		v.release = append(v.release, j.of.env.ID)
 	}
+	for i := range outcomes {
+		if p := outcomes[i].Proof; p != nil {
+			j.line.proof = p
+		}
+	}
 	deferred, dead := deferrals(outcomes)
 	switch {
 	case f.Stopped || !reached:

@@ -65,6 +65,7 @@ type line struct {
 	hold     alarm.Alarm      // set while the destination is left alone
 	failures int              // of the destination, in a row
 	last     envelope.Outcome // the latest failure
+	proof    *envelope.Proof  // of the latest connection; nil if none was made
 }
 
 func (l *line) Alarm() *alarm.Alarm { return &l.hold }

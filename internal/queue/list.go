@@ -33,6 +33,9 @@ type Recipient struct {
 	Attempts    int       `json:"attempts"`
 	Next        time.Time `json:"next,omitzero"` // when it is tried again
 	Reason      string    `json:"reason"`        // why it is still here, in plain words
+	// Reached tells how the destination was connected to last, by whatever
+	// message: what protects the next attempt or is in its way.
+	Reached string `json:"reached,omitempty"`
 }
 
 // Filter chooses messages; its zero value chooses all that wait for
@@ -118,7 +121,7 @@ func (q *Queue) show(s sight) Message {
 func (q *Queue) showOne(r *envelope.Recipient, w wait) Recipient {
 	v := Recipient{
 		To: r.To.String(), Destination: w.destination, Status: r.Status.String(),
-		Attempts: int(r.Attempts), Next: w.next, Reason: r.Reason,
+		Attempts: int(r.Attempts), Next: w.next, Reason: r.Reason, Reached: w.reached,
 	}
 	switch {
 	case r.Status == envelope.Kept:
@@ -137,6 +140,7 @@ type wait struct {
 	destination string
 	next        time.Time // zero if it waits for no time
 	why         string
+	reached     string
 }
 
 // waits returns what the recipients of a message wait for.
@@ -150,6 +154,9 @@ func (q *Queue) waits(m *queued) map[int]wait {
 	for j := m.jobs; j != nil; j = j.sibling {
 		w := q.waitOf(j)
 		w.destination = j.line.name.name
+		if p := j.line.proof; p != nil {
+			w.reached = "at " + moment(p.At) + " " + p.String()
+		}
 		for _, i := range j.recipients {
 			all[i] = w
 		}

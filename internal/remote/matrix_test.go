@@ -145,6 +145,7 @@ type scene struct {
 	need   bool          // the message asks for REQUIRETLS
 	waive  bool          // it says TLS-Required: No
 	to     string        // destination
+	floor  transport.Level
 }
 
 // cell is a column's policy beside a row's condition: each changes the scene
@@ -182,6 +183,7 @@ func (s *scene) open() {
 			Fetch: func(context.Context, string) (mtasts.Policy, error) { return s.policy, s.fetch },
 		}),
 	})
+	s.engine.SetFloor(max(s.floor, transport.Opportunistic))
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
 	s.sender = s.world.sender(func(o *Options) {
@@ -254,6 +256,7 @@ var policies = []cell{
 	{"STS enforce", func(s *scene) { s.policy = promise(mtasts.Enforce) }},
 	{"DANE-TA", func(s *scene) { s.tlsa("2 1 1 " + spki(ca.cert)) }},
 	{"DANE-EE", func(s *scene) { s.tlsa("3 1 1 " + spki(s.leaf())) }},
+	{"default verify", func(s *scene) { s.floor = transport.Verify }},
 	{"route require", func(s *scene) { s.to = "route:require" }},
 	{"route verify", func(s *scene) { s.to = "route:verify" }},
 }

@@ -129,6 +129,8 @@ func TestUnmet(t *testing.T) {
 			"failed by [192.0.2.1]: 550 5.7.10 the message asks for protection (REQUIRETLS), and neither DNSSEC nor MTA-STS vouches for the mail hosts of [192.0.2.1]"},
 		{"REQUIRETLS over a route", []func(*scene){func(s *scene) { s.need = true; s.to = "route:verify" }},
 			"failed by host.example: 550 5.7.30 the message asks for protection on its whole way (REQUIRETLS), which host.example does not offer"},
+		{"default", []func(*scene){bad, func(s *scene) { s.floor = transport.Verify }},
+			"deferred all by host.example: 451 4.7.5 TLS is required (the default here), but with host.example the certificate is for another name"},
 		{"the disk fails", []func(*scene){func(s *scene) { s.memory.err = errors.New("disk") }},
 			"deferred all by host.example: 451 4.3.0 what d.example promised (MTA-STS) cannot be read from the disk at the moment"},
 	}
@@ -281,6 +283,7 @@ func TestProofSentences(t *testing.T) {
 		{"remembered", func(s *scene) {
 			s.levels["d.example"] = transport.Reached{Level: transport.Require, At: time.Now()}
 		}, tls13 + "the certificate is verified for host.example; policy: remembered (require)"},
+		{"default", func(s *scene) { s.floor = transport.Require }, tls13 + "the certificate is verified for host.example; policy: default (require)"},
 		{"route", func(s *scene) { s.to = "route:require" }, tls13 + "the certificate was not looked at; policy: route (require)"},
 		{"route, verified", func(s *scene) { s.to = "route:verify" }, tls13 + "the certificate is verified for host.example; policy: route (verify)"},
 		{"waived", func(s *scene) {

@@ -213,7 +213,20 @@ type site struct {
 	*Server
 	rules *rules
 	store *store
+	book  *book
 	log   *bytes.Buffer
+}
+
+// book is a Book that notes the ids of messages, ours and their own.
+type book struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (b *book) Arrived(p *envelope.Peer, e *envelope.Envelope, messageID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.list = append(b.list, p.Helo+" "+e.ID.String()+" "+messageID)
 }
 
 func limits() Limits {
@@ -225,9 +238,9 @@ func limits() Limits {
 
 // newSite returns a server of a door; change may change its options.
 func newSite(door envelope.Door, change func(*Options)) *site {
-	s := &site{rules: &rules{}, store: &store{}, log: &bytes.Buffer{}}
+	s := &site{rules: &rules{}, store: &store{}, book: &book{}, log: &bytes.Buffer{}}
 	o := Options{
-		Name: "test", Hostname: "mx.test", Door: door, Policy: s.rules, Spool: s.store, TLS: tlsConfig(door), Limits: limits(),
+		Name: "test", Hostname: "mx.test", Door: door, Policy: s.rules, Spool: s.store, Book: s.book, TLS: tlsConfig(door), Limits: limits(),
 		Clock: clock.System, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	}
 	if door == envelope.Submission {

@@ -31,6 +31,7 @@ type intake struct {
 	header   []byte // as far as it has come
 	inBody   bool
 	id       string // of the message, once in the body
+	named    string // its Message-ID, likewise
 	draft    Draft
 	watcher  Watcher         // sees the body; may be nil
 	watched  int64           // octets of the header that it holds
@@ -128,6 +129,9 @@ func (in *intake) begin(ctx context.Context, fields, body, more []byte) {
 	if err != nil {
 		in.refuse(err)
 		return
+	}
+	if f, ok := message.Find(kept, "Message-ID"); ok {
+		in.named = f.Value()
 	}
 	in.draft = in.s.o.Spool.Create()
 	in.write(kept)
@@ -284,6 +288,7 @@ func (s *session) accepted(size int64) *smtp.Reply {
 	s.Counters.Messages.Add(1)
 	s.Counters.Octets.Add(size)
 	s.Counters.Recipients.Add(int64(len(tx.envelope.Recipients)))
+	s.o.Book.Arrived(&s.peer, &tx.envelope, tx.intake.named)
 	s.log("message accepted",
 		slog.String("id", tx.intake.id), slog.String("from", tx.envelope.From.String()),
 		slog.Int("recipients", len(tx.envelope.Recipients)), slog.Int("recipients_refused", tx.refused),

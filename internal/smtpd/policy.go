@@ -66,6 +66,14 @@ type Draft interface {
 	Discard()
 }
 
+// Book keeps how messages came.
+type Book interface {
+	// Arrived is called when a message has become ours; messageID is what its
+	// header says, empty if nothing. It keeps no reference to p or e, and must
+	// not wait for the disk.
+	Arrived(p *envelope.Peer, e *envelope.Envelope, messageID string)
+}
+
 // Authenticator knows the users.
 type Authenticator interface {
 	// Mechanisms returns what may be offered on a connection.

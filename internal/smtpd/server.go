@@ -23,7 +23,8 @@ type Options struct {
 	Policy   Policy
 	Spool    Spool
 	Auth     Authenticator // nil on the MX, where nobody signs in
-	TLS      *tls.Config   // made by DoorTLS; nil: no STARTTLS
+	Book     Book
+	TLS      *tls.Config // made by DoorTLS; nil: no STARTTLS
 	Limits   Limits
 	Clock    clock.Clock
 	Random   io.Reader // for message ids; safe for concurrent use

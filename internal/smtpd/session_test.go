@@ -42,6 +42,35 @@ func TestKeywords(t *testing.T) {
 	}
 }
 
+// TestArrived: the book hears of what was accepted, and of nothing else.
+func TestArrived(t *testing.T) {
+	t.Parallel()
+	s := newSite(envelope.MX, nil)
+	refuse := false
+	s.rules.data = func(*envelope.Envelope) error {
+		if refuse {
+			return envelope.Refuse(550, "5.7.1", "no")
+		}
+		return nil
+	}
+	k := s.dial(t, false).hello()
+	var want []string
+	for _, header := range []string{"Message-ID: <1@x>", "message-id:\r\n <2@x> ", "Subject: none"} {
+		for _, code := range []string{"550", "250"} {
+			refuse = code == "550"
+			k.say("MAIL FROM:<a@b>", "250")
+			k.say("RCPT TO:<a@b>", "250")
+			k.say("DATA", "354")
+			k.say(header+"\r\n\r\nhi\r\n.", code)
+		}
+		all := s.store.all()
+		want = append(want, "client.test "+all[len(all)-1].ID.String()+" "+[]string{"<1@x>", "<2@x>", ""}[len(want)])
+	}
+	if !slices.Equal(s.book.list, want) {
+		t.Errorf("%q, want %q", s.book.list, want)
+	}
+}
+
 // TestRequireTLS: the wish travels with the message, and with no other.
 func TestRequireTLS(t *testing.T) {
 	t.Parallel()
@@ -641,10 +670,10 @@ func TestReceived(t *testing.T) {
 	}{
 		{envelope.MX, false, "EHLO [IPv6:::1]", false, "MAIL FROM:<>", []string{"x@b"}, "Received: from [IPv6:::1] ([127.0.0.1])\r\n\tby mx.test with ESMTP\r\n\tid ID for <x@b>;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
 		{envelope.MX, false, "HELO my_host", false, "MAIL FROM:<>", []string{"x@b", "y@b"}, "Received: from my_host ([127.0.0.1])\r\n\tby mx.test with SMTP\r\n\tid ID;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
-		{envelope.MX, true, "EHLO h", false, "MAIL FROM:<>", []string{"postmaster"}, "Received: from h ([127.0.0.1])\r\n\tby mx.test with ESMTPS (TLS 1.3 TLS_AES_128_GCM_SHA256)\r\n\tid ID;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
-		{envelope.MX, true, "EHLO h", false, "MAIL FROM:<ü@b> SMTPUTF8", []string{"ü@b"}, "Received: from h ([127.0.0.1])\r\n\tby mx.test with UTF8SMTPS (TLS 1.3 TLS_AES_128_GCM_SHA256)\r\n\tid ID for <ü@b>;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
-		{envelope.Submission, true, "EHLO [192.168.1.5]", true, "MAIL FROM:<a@b>", []string{`"a b"@c`}, "Received: by mx.test with ESMTPSA (TLS 1.3 TLS_AES_128_GCM_SHA256)\r\n\tid ID for <\"a b\"@c>;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
-		{envelope.Submission, true, "EHLO h", true, "MAIL FROM:<a@b> SMTPUTF8", []string{"c@b", "d@b"}, "Received: by mx.test with UTF8SMTPSA (TLS 1.3 TLS_AES_128_GCM_SHA256)\r\n\tid ID;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
+		{envelope.MX, true, "EHLO h", false, "MAIL FROM:<>", []string{"postmaster"}, "Received: from h ([127.0.0.1])\r\n\tby mx.test with ESMTPS (TLS 1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768)\r\n\tid ID;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
+		{envelope.MX, true, "EHLO h", false, "MAIL FROM:<ü@b> SMTPUTF8", []string{"ü@b"}, "Received: from h ([127.0.0.1])\r\n\tby mx.test with UTF8SMTPS (TLS 1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768)\r\n\tid ID for <ü@b>;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
+		{envelope.Submission, true, "EHLO [192.168.1.5]", true, "MAIL FROM:<a@b>", []string{`"a b"@c`}, "Received: by mx.test with ESMTPSA (TLS 1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768)\r\n\tid ID for <\"a b\"@c>;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
+		{envelope.Submission, true, "EHLO h", true, "MAIL FROM:<a@b> SMTPUTF8", []string{"c@b", "d@b"}, "Received: by mx.test with UTF8SMTPSA (TLS 1.3 TLS_AES_128_GCM_SHA256 X25519MLKEM768)\r\n\tid ID;\r\n\tSun, 22 Nov 2026 02:04:05 +0000\r\n"},
 	} {
 		s := newSite(c.door, nil)
 		k := s.dial(t, c.implicit)

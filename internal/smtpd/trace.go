@@ -32,6 +32,10 @@ func received(s *session, e *envelope.Envelope, id string) []byte {
 		b = append(b, tls.VersionName(t.Version)...)
 		b = append(b, ' ')
 		b = append(b, tls.CipherSuiteName(t.CipherSuite)...)
+		if t.CurveID != 0 {
+			b = append(b, ' ')
+			b = append(b, t.CurveID.String()...)
+		}
 		b = append(b, ')')
 	}
 	b = append(b, "\r\n\tid "...)

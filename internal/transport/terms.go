@@ -43,6 +43,7 @@ const (
 	Remembered Basis = "remembered"
 	Requested  Basis = "REQUIRETLS"
 	Waived     Basis = "TLS-Required: No"
+	Default    Basis = "default" // the operator's
 )
 
 // Terms are what a host must offer before a message goes over to it. They do
@@ -102,6 +103,9 @@ func (e *Engine) Terms(ctx context.Context, h Hop) *Terms {
 				return t
 			}
 		}
+	}
+	if floor := Level(e.floor.Load()); floor > t.Level {
+		t.Level, t.Basis = floor, Default
 	}
 	if h.RequireTLS {
 		t.request(h)
@@ -222,6 +226,8 @@ func (t *Terms) because() string {
 		return " (" + t.domain + " had " + what + " on " + t.since.UTC().Format("2 January 2006") + ")"
 	case Requested:
 		return " (REQUIRETLS)"
+	case Default:
+		return " (the default here)"
 	}
 	return ""
 }
@@ -263,8 +269,8 @@ func (t *Terms) policy() string {
 		return "route (" + t.Level.String() + ")"
 	case t.Basis == STS, t.Basis == Chance && t.sts.Mode != mtasts.None:
 		return string(STS) + " (" + t.sts.Mode.String() + ")"
-	case t.Basis == Remembered:
-		return string(Remembered) + " (" + t.Level.String() + ")"
+	case t.Basis == Remembered, t.Basis == Default:
+		return string(t.Basis) + " (" + t.Level.String() + ")"
 	}
 	return string(t.Basis)
 }

@@ -31,6 +31,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatepost/internal/clock"
@@ -105,14 +106,21 @@ type Options struct {
 // goroutine.
 type Engine struct {
 	o     Options
+	floor atomic.Uint32 // Level
 	mu    sync.Mutex
 	known map[string]Reached // what the memory holds of the domains asked for lately
 }
 
 // New returns an engine.
 func New(o Options) *Engine {
-	return &Engine{o: o, known: map[string]Reached{}}
+	e := &Engine{o: o, known: map[string]Reached{}}
+	e.SetFloor(Opportunistic)
+	return e
 }
+
+// SetFloor sets the operator's default: the level below which no terms are,
+// whatever a domain asks for.
+func (e *Engine) SetFloor(l Level) { e.floor.Store(uint32(l)) }
 
 // level returns what a domain reached, if that still counts.
 func (e *Engine) level(ctx context.Context, domain string) (Reached, error) {

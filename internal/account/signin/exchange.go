@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 
@@ -210,7 +211,13 @@ func (x *Exchange) refuse(cause error) error {
 	if p := x.claim.person; p != nil {
 		args = append(args, "account", p.Address.String())
 	}
-	x.log("sign-in refused", args...)
+	event := "sign-in refused"
+	if errors.Is(cause, sasl.ErrBinding) {
+		// The one sign that somebody between the two of us speaks TLS with
+		// both, and that the client did not mind a certificate not ours.
+		event = "channel binding mismatch"
+	}
+	x.log(event, args...)
 	return errRefused(cause)
 }
 

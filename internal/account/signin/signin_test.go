@@ -410,7 +410,7 @@ func TestDowngradeIsRefused(t *testing.T) {
 	if _, err := d.run(sasl.Scram, func(c []byte) []byte { s, _ := conv.Step(string(c)); return []byte(s) }, d.elsewhere(), true); !isRefused(err) {
 		t.Errorf("y although PLUS was offered: %v", err)
 	}
-	if !strings.Contains(d.log.String(), "not bound to this connection") {
+	if !strings.Contains(d.log.String(), `msg="channel binding mismatch"`) {
 		t.Errorf("log:\n%s", d.log.String())
 	}
 	// And over TLS 1.2, where it is not, it is no attack.

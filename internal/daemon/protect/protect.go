@@ -39,7 +39,8 @@ type Options struct {
 type Settings struct {
 	Private []netip.Prefix // networks that may be connected to although they are private
 	IPv6    bool
-	Roots   *x509.CertPool // who may vouch for others; nil means the system's
+	Floor   transport.Level // of mail to other servers, but over routes
+	Roots   *x509.CertPool  // who may vouch for others; nil means the system's
 }
 
 // Protection is all of it.
@@ -60,7 +61,6 @@ func New(o Options) *Protection {
 		Tally: tlsrpt.NewTally(proof.Sums{DB: o.Store}, o.Clock),
 		o:     o,
 	}
-	p.Set(o.Settings)
 	p.Policies = mtasts.NewCache(mtasts.Options{
 		Shelf: proof.Policies{DB: o.Store}, Resolver: o.Resolver, Clock: o.Clock,
 		Fetch: func(ctx context.Context, domain string) (mtasts.Policy, error) {
@@ -70,6 +70,7 @@ func New(o Options) *Protection {
 	p.Engine = transport.New(transport.Options{
 		Resolver: o.Resolver, Policies: p.Policies, Memory: p.Book, Tally: p.Tally, Clock: o.Clock,
 	})
+	p.Set(o.Settings)
 	return p
 }
 
@@ -77,6 +78,7 @@ func New(o Options) *Protection {
 // may be sent to.
 func (p *Protection) Set(s Settings) {
 	d := &reach.Dialer{Guard: reach.Guard{Private: s.Private}, Resolver: p.o.Resolver, IPv6: s.IPv6, Dial: p.o.Dial}
+	p.Engine.SetFloor(s.Floor)
 	p.fetcher.Store(&mtasts.Fetcher{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
 }
 
@@ -84,6 +86,15 @@ func (p *Protection) Set(s Settings) {
 func (p *Protection) Close() error {
 	p.Book.Flush()
 	return p.Tally.Flush(context.Background())
+}
+
+// Forget removes what is remembered of the level that a domain reached, so
+// that it may fall below it; found tells whether there was anything. What it
+// promises by DANE or MTA-STS holds all the same.
+func (p *Protection) Forget(ctx context.Context, domain string) (found bool, err error) {
+	found, err = p.Book.Forget(ctx, domain)
+	p.Engine.Forget(domain) // also after an error: it asks the book again
+	return found, err
 }
 
 // How often what is beside the deliveries is seen to.
