@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,6 +57,10 @@ func (a *app) domainShow() *cobra.Command {
 				t.row("in the DNS", d.Domain)
 				t.row("accounts", d.Accounts)
 				t.row("catch-all", strings.Join(d.CatchAll, ", "))
+				t.row("MTA-STS", d.MTASTS+"; "+d.MTASTSRecord)
+				if d.MTASTSGone != nil {
+					t.row("", "its record may be removed after "+d.MTASTSGone.Format("2006-01-02 15:04 UTC"))
+				}
 				t.row("added", d.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()
 			})
@@ -67,24 +72,33 @@ func (a *app) domainShow() *cobra.Command {
 
 func (a *app) domainSet() *cobra.Command {
 	var catchAll []string
+	var mode string
 	c := &cobra.Command{
-		Use:   "set DOMAIN --catch-all ADDRESS",
+		Use:   "set DOMAIN [--catch-all ADDRESS] [--mta-sts MODE]",
 		Short: "Change a domain",
 		Long: `Change a domain. The catch-all gets the mail for addresses that nobody has;
---catch-all "" ends it.`,
+--catch-all "" ends it.
+
+--mta-sts says what other servers are promised about TLS to this one, by the
+policy at https://mta-sts.DOMAIN: testing (deliver anyway, and report), enforce
+(deliver only over verified TLS) or none. A policy goes away by none: others
+remember the old one until the time that domain show tells. Whatever is
+chosen, the record in the DNS changes with it; see domain show.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			targets := []string{}
-			for _, t := range catchAll {
-				if t != "" {
-					targets = append(targets, t)
-				}
+			set := control.DomainSet{Name: args[0]}
+			if c.Flags().Changed("catch-all") {
+				set.CatchAll = slices.DeleteFunc(append([]string{}, catchAll...), func(t string) bool { return t == "" })
 			}
-			return a.do(c, "domain.set", control.DomainSet{Name: args[0], CatchAll: targets}, "Changed "+args[0]+".")
+			if c.Flags().Changed("mta-sts") {
+				set.MTASTS = &mode
+			}
+			return a.do(c, "domain.set", set, "Changed "+args[0]+".")
 		},
 	}
 	c.Flags().StringArrayVar(&catchAll, "catch-all", nil, "`ADDRESS` that gets what nobody else does; may be repeated")
-	c.MarkFlagRequired("catch-all")
+	c.Flags().StringVar(&mode, "mta-sts", "", "`MODE` of its MTA-STS policy: testing, enforce or none")
+	c.MarkFlagsOneRequired("catch-all", "mta-sts")
 	return c
 }
 

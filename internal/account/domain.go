@@ -7,6 +7,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
 )
 
@@ -59,6 +60,17 @@ func findDomain(tx *store.Tx, name addr.Domain) (Domain, error) {
 		err = errNoDomain(name)
 	}
 	return dom, err
+}
+
+// SetPromise changes the mode of MTA-STS that a domain publishes.
+func (d *Directory) SetPromise(ctx context.Context, name addr.Domain, mode mtasts.Mode) error {
+	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+		dom, err := findDomain(tx, name)
+		if err != nil || dom.STS == mode {
+			return nil, err // and it stays known since when
+		}
+		return nil, record.SetDomainMode(tx, name, mode, d.o.Clock.Now())
+	})
 }
 
 // RemoveDomain makes a domain no longer ours. Its aliases go with it, and its

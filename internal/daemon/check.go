@@ -121,6 +121,11 @@ func newSelf(cfg *config.Config, running bool, domains []addr.Domain, k *keys.Ke
 			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
 		}
 	}
+	for name, list := range map[string][]string{"https": cfg.Listen.HTTPS, "http": cfg.Listen.HTTP} {
+		for _, a := range list {
+			self.Doors = append(self.Doors, audit.Door{Name: name, Address: a})
+		}
+	}
 	for _, r := range cfg.Route {
 		if r.Domain == "*" {
 			self.Smarthost = r.Via
