@@ -35,7 +35,7 @@ var house = [][]string{
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
 	{"spf", "dkim"},
 	{"authres"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

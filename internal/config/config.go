@@ -75,6 +75,20 @@ type DNS struct {
 	Resolvers []string `toml:"resolvers"`
 	// Validating resolvers whose word on DNSSEC is believed; loopback ones only, unless listed here.
 	TrustAD []string `toml:"trust_ad"`
+	// How records of our domains are changed: by dynamic updates (RFC 2136), as `update = { server = "192.0.2.53:53", key = "gatepost", key_file = "dns.key" }`. See [dns.update].
+	Update Update `toml:"update"`
+}
+
+// Update says how records of our domains are changed, by dynamic updates (RFC 2136) that are signed with a key (TSIG). ACME then proves names by DNS-01.
+type Update struct {
+	// The primary name server as host:port; empty means that nothing is changed in the DNS.
+	Server string `toml:"server"`
+	// The name of the key, as the name server knows it.
+	Key string `toml:"key"`
+	// hmac-sha256, hmac-sha384 or hmac-sha512.
+	Algorithm string `toml:"algorithm"`
+	// File with the key in base64. Only Gatepost's user should be able to read it.
+	KeyFile string `toml:"key_file"`
 }
 
 // Relay is for machines that cannot sign in.

@@ -51,6 +51,7 @@ roots = "extra.pem"
 [dns]
 resolvers = ["127.0.0.1:53", "::1"]
 trust_ad  = ["192.0.2.53:53"]
+update    = { server = "192.0.2.53", key = "gatepost", algorithm = "hmac-sha512", key_file = "dns.key" }
 
 [relay]
 networks = ["10.0.0.0/8", "fd00::/8"]
@@ -123,6 +124,11 @@ func TestRefused(t *testing.T) {
 		{"sender with another wish", minimal + "[[sender]]\ndomain = \"a.example\"\nfailure = \"drop\"\n", "f.toml:4: sender.0.failure: \"drop\" is none of"},
 		{"bad tls", minimal + "[[route]]\ndomain = \"*\"\nvia = \"h\"\ntls = \"yes\"\n", "f.toml:5: route.0.tls"},
 		{"bad resolver", minimal + "[dns]\nresolvers = [\"localhost\"]\n", "f.toml:3: dns.resolvers"},
+		{"update without server", minimal + "[dns]\nupdate = { key = \"k\" }\n", "f.toml:3: dns.update: it needs server"},
+		{"update by name", minimal + "[dns.update]\nserver = \"ns.example.org\"\n", "f.toml:3: dns.update.server: \"ns.example.org\" is not a name server"},
+		{"update without key", minimal + "[dns.update]\nserver = \"192.0.2.1\"\n", "f.toml:2: dns.update: it needs key,"},
+		{"update without key file", minimal + "[dns.update]\nserver = \"192.0.2.1\"\nkey = \"k\"\n", "f.toml:2: dns.update: it needs key_file"},
+		{"update with a broken hash", minimal + "[dns.update]\nserver = \"192.0.2.1\"\nkey = \"k\"\nkey_file = \"f\"\nalgorithm = \"hmac-md5\"\n", "f.toml:6: dns.update.algorithm: \"hmac-md5\" is not one of"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -17,6 +17,7 @@ func Default() *Config {
 			HTTPS:       []string{":443"},
 			HTTP:        []string{":80"},
 		},
+		DNS:    DNS{Update: Update{Algorithm: "hmac-sha256"}},
 		Remote: Remote{IPv6: true},
 		Limits: DefaultLimits(),
 	}

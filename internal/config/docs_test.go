@@ -64,6 +64,7 @@ Sizes are written as "50MiB", lengths of time as "30s", "5m", "4h", "5d". This p
 		value       any
 	}{
 		{"[listen]", "Listen", def.Listen}, {"[tls]", "TLS", def.TLS}, {"[dns]", "DNS", def.DNS},
+		{"[dns.update]", "Update", def.DNS.Update},
 		{"[relay]", "Relay", def.Relay}, {"[trusted]", "Trusted", def.Trusted}, {"[[sender]]", "Sender", Sender{}}, {"[remote]", "Remote", def.Remote},
 		{"[[route]]", "Route", Route{}}, {"[limits]", "Limits", def.Limits},
 	} {
@@ -102,7 +103,7 @@ func shown(key string, v reflect.Value) string {
 			items = append(items, fmt.Sprintf("%q", v.Index(i)))
 		}
 		return "`[" + strings.Join(items, ", ") + "]`"
-	case v.Kind() == reflect.String && v.Len() == 0:
+	case v.Kind() == reflect.Struct, v.Kind() == reflect.String && v.Len() == 0:
 		return ""
 	case v.Kind() == reflect.Int || v.Kind() == reflect.Bool:
 		return fmt.Sprintf("`%v`", v)

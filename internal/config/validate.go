@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/dnsupdate"
 )
 
 // The values of [[sender]] failure.
@@ -120,6 +121,31 @@ func (c *Config) checkDNS() error {
 			}
 			list[i] = full
 		}
+	}
+	return c.checkUpdate()
+}
+
+func (c *Config) checkUpdate() error {
+	u := &c.DNS.Update
+	if u.Server == "" {
+		if u.Key != "" || u.KeyFile != "" {
+			return c.at("dns.update", "it needs server, the primary name server of the zones")
+		}
+		return nil
+	}
+	full, err := resolverAddress(u.Server)
+	if err != nil {
+		return c.at("dns.update.server", "%q is not a name server; write it like \"192.0.2.53:53\"", u.Server)
+	}
+	u.Server = full
+	switch {
+	case u.Key == "":
+		return c.at("dns.update", "it needs key, the name of the key")
+	case u.KeyFile == "":
+		return c.at("dns.update", "it needs key_file, the file of the key")
+	}
+	if err := dnsupdate.CheckAlgorithm(u.Algorithm); err != nil {
+		return c.at("dns.update.algorithm", "%v", err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/backup"
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/queue"
 )
 
@@ -22,6 +23,8 @@ type Desk struct {
 	Queue     *queue.Queue
 	Inspect   *inspect.Running
 	Backup    *backup.Source
+	// Promise returns the policy of a domain that publishes this mode.
+	Promise func(mtasts.Mode) mtasts.Policy
 }
 
 // verb is one thing that an operator can ask for.
