@@ -12,13 +12,15 @@ import (
 )
 
 func (a *app) dns() *cobra.Command {
-	var asJSON, check, zone bool
+	var asJSON, check, zone, publish bool
 	c := &cobra.Command{
 		Use:   "dns DOMAIN",
 		Short: "Print the DNS records that a domain needs, or check them",
 		Long: `Print the DNS records that a domain needs, ready to paste into a zone file.
 With --zone: as a file to be included in the domain's zone ($INCLUDE).
-With --check: ask the DNS for them and say what to change.`,
+With --check: ask the DNS for them and say what to change.
+With --publish: add those that are missing to the DNS, through the name server
+in [dns.update]. What exists is left as it is, and told.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := a.load()
@@ -41,6 +43,15 @@ With --check: ask the DNS for them and say what to change.`,
 					return err
 				}
 				return report(out, findings, asJSON)
+			case publish:
+				findings, err := daemon.PublishRecords(c.Context(), cfg, list)
+				if err != nil {
+					return err
+				}
+				if len(findings) == 0 && !asJSON {
+					fmt.Fprintln(out, "Everything is published already.")
+				}
+				return report(out, findings, asJSON)
 			case zone:
 				return audit.WriteZone(out, domain, list)
 			case asJSON:
@@ -52,8 +63,9 @@ With --check: ask the DNS for them and say what to change.`,
 	}
 	c.Flags().BoolVar(&check, "check", false, "say what to change in those that exist")
 	c.Flags().BoolVar(&zone, "zone", false, "write them as a file to be included in the domain's zone")
+	c.Flags().BoolVar(&publish, "publish", false, "add those that are missing to the DNS")
 	jsonFlag(c, &asJSON)
-	c.MarkFlagsMutuallyExclusive("zone", "check")
+	c.MarkFlagsMutuallyExclusive("zone", "check", "publish")
 	c.MarkFlagsMutuallyExclusive("zone", "json")
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,10 @@ func (a *app) domainShow() *cobra.Command {
 				t.row("accounts", d.Accounts)
 				t.row("catch-all", strings.Join(d.CatchAll, ", "))
 				t.row("parked", map[bool]string{true: "yes", false: "no"}[d.Parked])
+				t.row("MTA-STS", d.MTASTS+"; "+d.MTASTSRecord)
+				if d.MTASTSGone != nil {
+					t.row("", "its record may be removed after "+d.MTASTSGone.Format("2006-01-02 15:04 UTC"))
+				}
 				t.row("added", d.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()
 			})
@@ -69,25 +74,31 @@ func (a *app) domainShow() *cobra.Command {
 func (a *app) domainSet() *cobra.Command {
 	var (
 		catchAll []string
+		mode     string
 		parked   bool
 	)
 	c := &cobra.Command{
-		Use:   "set DOMAIN [--catch-all ADDRESS] [--parked]",
+		Use:   "set DOMAIN [--catch-all ADDRESS] [--mta-sts MODE] [--parked]",
 		Short: "Change a domain",
 		Long: `Change a domain. The catch-all gets the mail for addresses that nobody has;
---catch-all "" ends it. In a parked domain nobody sends or gets mail, and its
-DNS records tell the world to refuse what comes in its name; --parked=false
-ends it.`,
+--catch-all "" ends it.
+
+--mta-sts says what other servers are promised about TLS to this one, by the
+policy at https://mta-sts.DOMAIN: testing (deliver anyway, and report), enforce
+(deliver only over verified TLS) or none. A policy goes away by none: others
+remember the old one until the time that domain show tells. Whatever is
+chosen, the record in the DNS changes with it; see domain show.
+
+In a parked domain nobody sends or gets mail, and its DNS records tell the
+world to refuse what comes in its name; --parked=false ends it.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			set := control.DomainSet{Name: args[0]}
 			if c.Flags().Changed("catch-all") {
-				set.CatchAll = []string{}
-				for _, t := range catchAll {
-					if t != "" {
-						set.CatchAll = append(set.CatchAll, t)
-					}
-				}
+				set.CatchAll = slices.DeleteFunc(append([]string{}, catchAll...), func(t string) bool { return t == "" })
+			}
+			if c.Flags().Changed("mta-sts") {
+				set.MTASTS = &mode
 			}
 			if c.Flags().Changed("parked") {
 				set.Parked = &parked
@@ -96,8 +107,9 @@ ends it.`,
 		},
 	}
 	c.Flags().StringArrayVar(&catchAll, "catch-all", nil, "`ADDRESS` that gets what nobody else does; may be repeated")
+	c.Flags().StringVar(&mode, "mta-sts", "", "`MODE` of its MTA-STS policy: testing, enforce or none")
 	c.Flags().BoolVar(&parked, "parked", false, "nobody sends or gets mail in it")
-	c.MarkFlagsOneRequired("catch-all", "parked")
+	c.MarkFlagsOneRequired("catch-all", "mta-sts", "parked")
 	return c
 }
 

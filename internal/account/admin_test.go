@@ -17,6 +17,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
 )
 
@@ -29,7 +30,7 @@ func TestDomains(t *testing.T) {
 	says(t, "nothing", h.AddDomain(ctx, ""), "is not a domain name")
 	h.accounts("henry@example.org")
 	list, err := h.Domains(ctx)
-	want := []Domain{{Name: "beta.example", Created: start}, {Name: "example.org", Accounts: 1, Created: start}}
+	want := []Domain{{Name: "beta.example", Created: start, STS: mtasts.Testing}, {Name: "example.org", Accounts: 1, Created: start, STS: mtasts.Testing}}
 	if err != nil || !reflect.DeepEqual(list, want) {
 		t.Errorf("%v, %v", list, err)
 	}

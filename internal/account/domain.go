@@ -8,6 +8,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
 )
 
@@ -80,6 +81,17 @@ func (d *Directory) Park(ctx context.Context, name addr.Domain, parked bool) err
 			return nil, fmt.Errorf("the domain %s has accounts or aliases; remove them first, for their mail would be refused everywhere", name.Unicode())
 		}
 		return nil, record.UpdateDomain(tx, name, parked)
+	})
+}
+
+// SetPromise changes the mode of MTA-STS that a domain publishes.
+func (d *Directory) SetPromise(ctx context.Context, name addr.Domain, mode mtasts.Mode) error {
+	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+		dom, err := findDomain(tx, name)
+		if err != nil || dom.STS == mode {
+			return nil, err // and it stays known since when
+		}
+		return nil, record.SetDomainMode(tx, name, mode, d.o.Clock.Now())
 	})
 }
 

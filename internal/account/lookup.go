@@ -7,6 +7,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
 )
 
@@ -21,8 +22,8 @@ type entry struct {
 
 // domains are all domains of ours.
 type domains struct {
-	set  map[addr.Domain]bool
-	only addr.Domain // the one there is, if there is just one
+	set  map[addr.Domain]mtasts.Mode // with what each publishes
+	only addr.Domain                 // the one there is, if there is just one
 }
 
 // IsLocal reports whether addresses in the domain are ours: a domain that
@@ -35,7 +36,19 @@ func (d *Directory) IsLocal(ctx context.Context, name addr.Domain) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	return all.set[name], nil
+	_, local := all.set[name]
+	return local, nil
+}
+
+// Promise returns the mode of MTA-STS that a domain publishes, if it is one
+// that was added.
+func (d *Directory) Promise(ctx context.Context, name addr.Domain) (mode mtasts.Mode, ours bool, err error) {
+	all, err := d.ours(ctx)
+	if err != nil {
+		return mtasts.None, false, err
+	}
+	mode, ours = all.set[name]
+	return mode, ours, nil
 }
 
 // ours returns the domains, which are in memory as a whole: that a domain is
@@ -47,17 +60,16 @@ func (d *Directory) ours(ctx context.Context) (*domains, error) {
 	if all != nil {
 		return all, nil
 	}
-	all = &domains{set: map[addr.Domain]bool{}}
-	err := d.view(ctx, func(tx *store.Tx) error {
-		names, err := record.DomainNames(tx)
-		for _, name := range names {
-			all.set[name] = true
-		}
-		if len(names) == 1 {
-			all.only = names[0]
-		}
+	all = &domains{}
+	err := d.view(ctx, func(tx *store.Tx) (err error) {
+		all.set, err = record.DomainModes(tx)
 		return err
 	})
+	if len(all.set) == 1 {
+		for name := range all.set {
+			all.only = name
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +177,7 @@ func (d desk) Login(ctx context.Context, login string) (addr.Address, *record.Pe
 	if err != nil {
 		return addr.Address{Local: login}, nil, nil
 	}
-	if !all.set[a.Domain] {
+	if _, local := all.set[a.Domain]; !local {
 		return a, nil, nil
 	}
 	e, err := d.lookup(ctx, a)

@@ -27,6 +27,23 @@ func Compare(ctx context.Context, r resolve.Resolver, list []Record) []Finding {
 	return out
 }
 
+// Plan returns the records to publish: those that are missing, and those of
+// ours alone that are old. What exists and is wrong may serve somebody else,
+// and is left to the operator, with what was found.
+func Plan(ctx context.Context, r resolve.Resolver, list []Record) (publish []Record, left []Finding) {
+	for _, rec := range list {
+		q := &question{ctx: ctx, r: r, want: rec}
+		f := q.look()
+		switch {
+		case q.gap:
+			publish = append(publish, rec)
+		case f.Level != OK:
+			left = append(left, f)
+		}
+	}
+	return publish, left
+}
+
 // question is one record that was asked for, with the answer.
 type question struct {
 	ctx   context.Context
@@ -34,17 +51,26 @@ type question struct {
 	want  Record
 	found []string // the values of those that compete with it, as in a zone file
 	texts []string // those of TXT records, as octets
+	gap   bool     // it can be published without taking anything away
 }
 
 // judges look at records that differ from what we print; the others must be
 // as printed.
 var judges = map[Kind]func(*question) Finding{
 	KindMX: (*question).mx, KindSPF: (*question).spf, KindDMARC: (*question).dmarc, KindTLSRPT: (*question).tlsrpt,
+	KindMTASTS: (*question).mtasts,
 }
 
 func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
-	q := &question{ctx: ctx, r: r, want: want}
-	answer, err := r.Lookup(ctx, want.Name, dns.StringToType[want.Type])
+	return (&question{ctx: ctx, r: r, want: want}).look()
+}
+
+func (q *question) look() Finding {
+	want := q.want
+	if want.Kind == KindPolicy {
+		return q.alias()
+	}
+	answer, err := q.r.Lookup(q.ctx, want.Name, dns.StringToType[want.Type])
 	if err != nil && !errors.Is(err, resolve.ErrNotFound) {
 		return q.warning("Nobody could say what "+q.what()+" is: "+err.Error()+".",
 			"Try again later; if it stays so, look at the name servers of the domain.")
@@ -103,6 +129,8 @@ func (q *question) name() string {
 		return "DMARC"
 	case KindTLSRPT:
 		return "TLS-RPT"
+	case KindMTASTS:
+		return "MTA-STS"
 	}
 	return q.want.Type
 }
@@ -126,6 +154,7 @@ func (q *question) is() string {
 // address or SPF mail is lost or distrusted; without the others it is only
 // worse off.
 func (q *question) missing() Finding {
+	q.gap = true
 	level := Warning
 	switch q.want.Kind {
 	case KindMX, KindAddress, KindSPF:
@@ -225,6 +254,33 @@ func (q *question) tlsrpt() Finding {
 		return q.warning(q.is()+": reports do not come to this server.", "Add to its rua=: mailto:"+to.String())
 	}
 	return q.ok(capital(q.what()) + " sends the reports here.")
+}
+
+// mtasts: an old id is all that it can be.
+func (q *question) mtasts() Finding {
+	q.gap = true
+	return q.warning(q.is()+": others go on with the policy that they know.", "Publish in its place: "+q.want.Line())
+}
+
+// alias looks whether a name leads to this server, by a CNAME or by addresses
+// of its own.
+func (q *question) alias() Finding {
+	host := strings.TrimSuffix(q.want.Value, ".")
+	mine, err := resolve.Addrs(q.ctx, q.r, host, true)
+	if err == nil {
+		var found []netip.Addr
+		found, err = resolve.Addrs(q.ctx, q.r, q.want.Name, true)
+		switch {
+		case errors.Is(err, resolve.ErrNotFound):
+			return q.missing()
+		case err == nil && !slices.ContainsFunc(found, func(ip netip.Addr) bool { return slices.Contains(mine, ip) }):
+			return q.warning(fmt.Sprintf("%s is at %s, where this server is not. %s", q.want.Name, join(found), q.want.Why), q.publish())
+		}
+	}
+	if err != nil {
+		return q.warning("Nobody could say where "+q.want.Name+" leads to: "+err.Error()+".", "Publish the addresses of "+host+" first, or try again later.")
+	}
+	return q.ok(q.want.Name + " leads to this server.")
 }
 
 func normal(value string) string { return strings.ToLower(strings.Join(strings.Fields(value), " ")) }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
+	"gatepost/internal/tlsrpt"
 )
 
 // Kind tells records apart by what they are for.
@@ -20,6 +22,8 @@ const (
 	KindDKIM    Kind = "dkim"
 	KindDMARC   Kind = "dmarc"
 	KindTLSRPT  Kind = "tlsrpt"
+	KindMTASTS  Kind = "mtasts"
+	KindPolicy  Kind = "policy" // the host of the policy of MTA-STS
 	KindCAA     Kind = "caa"
 	KindSRV     Kind = "srv"
 )
@@ -49,6 +53,9 @@ type Domain struct {
 	// Parked says that nobody sends or gets mail in it.
 	Parked bool
 	Keys   []Key // that its mail is signed with
+	// MTASTS is the record that announces its policy of MTA-STS; empty if
+	// it has none, or nobody hands it out.
+	MTASTS string
 }
 
 // Key is a key record that a domain needs (DKIM).
@@ -98,8 +105,13 @@ func (s Site) Records(d Domain) []Record {
 		// read loses mail of their own.
 		text(KindDMARC, "_dmarc."+domain, "v=DMARC1; p=none; rua=mailto:"+DMARCReports+"@"+domain,
 			"Other servers report who sends mail in the name of "+who+"; once the reports show nothing of yours failing, change p=none to p=quarantine, then to p=reject (DMARC)."),
-		text(KindTLSRPT, "_smtp._tls."+domain, "v=TLSRPTv1; rua=mailto:"+TLSReports+"@"+domain,
+		text(KindTLSRPT, tlsrpt.RecordName(domain), "v=TLSRPTv1; rua=mailto:"+TLSReports+"@"+domain,
 			"Other servers report where encryption on the way to "+who+" failed (TLS-RPT)."))
+	if d.MTASTS != "" {
+		list = append(list,
+			entry(KindPolicy, "mta-sts."+domain, "CNAME", host+".", "Other servers fetch here what "+who+" promises about encryption (MTA-STS)."),
+			text(KindMTASTS, mtasts.RecordName(domain), d.MTASTS, "Other servers learn that there is such a promise, and when it changes (MTA-STS)."))
+	}
 	if s.Authority != "" {
 		list = append(list, entry(KindCAA, host, "CAA", `0 issue "`+s.Authority+`"`,
 			"No other authority may issue a certificate for "+host+"."))

@@ -137,6 +137,56 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// The policy of MTA-STS is told of where there is one, and its host may lead
+// here in any way.
+func TestPolicyRecords(t *testing.T) {
+	t.Parallel()
+	d := Domain{Name: "example.org", MTASTS: "v=STSv1; id=20261122"}
+	const host = "mx.example.org. IN A 192.0.2.1\n"
+	for _, tt := range []struct {
+		zone  string
+		kind  Kind
+		level Level
+		text  string
+	}{
+		{host, KindPolicy, Warning, "is missing"},
+		{host + "mta-sts.example.org. IN CNAME mx.example.org.", KindPolicy, OK, "leads to this server"},
+		{host + "mta-sts.example.org. IN A 192.0.2.1", KindPolicy, OK, "leads to this server"},
+		{host + "mta-sts.example.org. IN A 192.0.2.2", KindPolicy, Warning, "is at 192.0.2.2, where this server is not"},
+		{"mta-sts.example.org. IN A 192.0.2.2", KindPolicy, Warning, "Nobody could say"},
+		{"", KindMTASTS, Warning, "MTA-STS record of _mta-sts.example.org is missing"},
+		{`_mta-sts.example.org. IN TXT "v=STSv1; id=20261122"`, KindMTASTS, OK, "is right"},
+		{`_mta-sts.example.org. IN TXT "v=STSv1; id=20261121"`, KindMTASTS, Warning, "the policy that they know"},
+	} {
+		if f := finding(t, tt.zone, d, tt.kind); f.Level != tt.level || !strings.Contains(f.Text, tt.text) {
+			t.Errorf("%s: %+v", tt.zone, f)
+		}
+	}
+}
+
+// What is missing is published, and an old id; what is another's stays.
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	d := Domain{Name: "example.org", MTASTS: "v=STSv1; id=2"}
+	zone := resolve.NewFake(`mx.example.org. IN A 192.0.2.1
+example.org. IN MX 10 other.example.org.
+example.org. IN TXT "v=spf1 ip4:198.51.100.1 -all"
+_mta-sts.example.org. IN TXT "v=STSv1; id=1"
+_dmarc.example.org. IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc-reports@example.org"`)
+	publish, left := Plan(t.Context(), zone, site.Records(d))
+	var got []string
+	for _, r := range publish {
+		got = append(got, r.Name)
+	}
+	for _, f := range left {
+		got = append(got, f.Check)
+	}
+	want := "mx.example.org _smtp._tls.example.org mta-sts.example.org _mta-sts.example.org _submissions._tcp.example.org dns.mx dns.spf"
+	if g := strings.Join(got, " "); g != want {
+		t.Errorf("got  %s\nwant %s", g, want)
+	}
+}
+
 // A domain without mail must say so in all three records.
 func TestCompareParked(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/backup"
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/signing"
@@ -29,6 +30,8 @@ type Desk struct {
 	// Forget removes what is remembered of the level of TLS that a domain
 	// reached; found tells whether there was anything.
 	Forget func(ctx context.Context, domain string) (found bool, err error)
+	// Promise returns the policy of a domain that publishes this mode.
+	Promise func(mtasts.Mode) mtasts.Policy
 }
 
 // verb is one thing that an operator can ask for.

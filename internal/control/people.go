@@ -8,6 +8,7 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
 )
 
 // DomainInfo is what an operator sees of a domain.
@@ -18,6 +19,12 @@ type DomainInfo struct {
 	CatchAll []string  `json:"catch_all"`
 	Parked   bool      `json:"parked"` // nobody sends or gets mail in it
 	Created  time.Time `json:"created"`
+	// MTASTS is the mode of the policy that it publishes, and MTASTSRecord
+	// the TXT record at _mta-sts that announces it.
+	MTASTS       string `json:"mta_sts"`
+	MTASTSRecord string `json:"mta_sts_record"`
+	// MTASTSGone is, of mode none, when that record may go too.
+	MTASTSGone *time.Time `json:"mta_sts_gone,omitempty"`
 }
 
 // DomainRemove are the arguments of domain.remove.
@@ -26,11 +33,12 @@ type DomainRemove struct {
 	WithAccounts bool   `json:"with_accounts"`
 }
 
-// DomainSet are the arguments of domain.set; what is nil stays as it is. No
-// targets end the catch-all.
+// DomainSet are the arguments of domain.set. What is nil stays; a catch-all
+// without targets ends.
 type DomainSet struct {
 	Name     string   `json:"name"`
 	CatchAll []string `json:"catch_all"`
+	MTASTS   *string  `json:"mta_sts"`
 	Parked   *bool    `json:"parked"`
 }
 
@@ -68,7 +76,14 @@ func (d *Desk) emitDomain(ctx context.Context, name addr.Domain, emit Emit) erro
 	if err != nil {
 		return err
 	}
-	info := DomainInfo{string(name), name.Unicode(), dom.Accounts, []string{}, dom.Parked, dom.Created}
+	info := DomainInfo{
+		Domain: string(name), Unicode: name.Unicode(), Accounts: dom.Accounts, CatchAll: []string{}, Parked: dom.Parked, Created: dom.Created,
+		MTASTS: dom.STS.String(), MTASTSRecord: d.Promise(dom.STS).Record().String(),
+	}
+	if dom.STS == mtasts.None {
+		gone := mtasts.Gone(dom.Since)
+		info.MTASTSGone = &gone
+	}
 	if all, err := d.Directory.Alias(ctx, addr.Address{Domain: name}); err == nil {
 		info.CatchAll = texts(all.Targets)
 	}
@@ -83,14 +98,24 @@ func (d *Desk) setDomain(ctx context.Context, a DomainSet, emit Emit) error {
 	if _, err := d.Directory.Domain(ctx, name); err != nil {
 		return err
 	}
+	if a.MTASTS != nil {
+		mode, err := mtasts.ParseMode(*a.MTASTS)
+		if err != nil {
+			return fmt.Errorf("%q is not one of testing, enforce, none", *a.MTASTS)
+		}
+		if err := d.Directory.SetPromise(ctx, name, mode); err != nil {
+			return err
+		}
+	}
 	if a.CatchAll != nil {
-		err = d.setCatchAll(ctx, name, a.CatchAll)
+		if err := d.setCatchAll(ctx, name, a.CatchAll); err != nil {
+			return err
+		}
 	}
-	if err == nil && a.Parked != nil {
-		err = d.Directory.Park(ctx, name, *a.Parked)
-	}
-	if err != nil {
-		return err
+	if a.Parked != nil {
+		if err := d.Directory.Park(ctx, name, *a.Parked); err != nil {
+			return err
+		}
 	}
 	return d.emitDomain(ctx, name, emit)
 }

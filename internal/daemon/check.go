@@ -75,7 +75,7 @@ func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, t
 
 // checkSurface looks at all but the data.
 func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audit.Finding, error) {
-	domains, err := ourDomains(ctx, op)
+	domains, err := ourDomains(ctx, cfg, op)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +113,11 @@ func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.K
 	for _, d := range smtpDoors {
 		for _, a := range d.addresses(&cfg.Listen) {
 			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
+		}
+	}
+	for name, list := range map[string][]string{"https": cfg.Listen.HTTPS, "http": cfg.Listen.HTTP} {
+		for _, a := range list {
+			self.Doors = append(self.Doors, audit.Door{Name: name, Address: a})
 		}
 	}
 	for _, r := range cfg.Route {

@@ -3,12 +3,17 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
@@ -139,7 +144,7 @@ func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]aud
 		return nil, err
 	}
 	defer op.Close()
-	all, err := ourDomains(ctx, op)
+	all, err := ourDomains(ctx, cfg, op)
 	if err != nil {
 		return nil, err
 	}
@@ -177,10 +182,16 @@ func whyKey(k control.KeyInfo) string {
 }
 
 // ourDomains returns all domains of ours.
-func ourDomains(ctx context.Context, op *Operator) (list []audit.Domain, err error) {
+func ourDomains(ctx context.Context, cfg *config.Config, op *Operator) (list []audit.Domain, err error) {
 	err = op.Do(ctx, "domain.list", control.None{}, func(it control.Item) error {
-		d, err := control.DomainOf(it)
-		list = append(list, audit.Domain{Name: addr.Domain(d.Domain), Parked: d.Parked})
+		info, err := control.DomainOf(it)
+		d := audit.Domain{Name: addr.Domain(info.Domain), Parked: info.Parked}
+		// A policy that is gone from everybody's memory needs no record.
+		gone := info.MTASTSGone != nil && clock.System.Now().After(*info.MTASTSGone)
+		if len(cfg.Listen.HTTPS) > 0 && !gone {
+			d.MTASTS = info.MTASTSRecord
+		}
+		list = append(list, d)
 		return err
 	})
 	return list, err
@@ -194,3 +205,60 @@ func CompareRecords(ctx context.Context, cfg *config.Config, list []audit.Record
 	}
 	return audit.Compare(ctx, resolve.New(o), list), nil
 }
+
+// PublishRecords adds the records that are missing to their zones, and tells
+// what became of each that was not right.
+func PublishRecords(ctx context.Context, cfg *config.Config, list []audit.Record) ([]audit.Finding, error) {
+	client, err := Updater(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if client == nil {
+		return nil, errors.New("nothing can be published: the configuration names no name server in [dns.update]")
+	}
+	o, err := resolverOptions(cfg, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	r := resolve.New(o)
+	publish, findings := audit.Plan(ctx, r, list)
+	zones := map[string][]audit.Record{}
+	for _, rec := range publish {
+		zone, err := dnsupdate.Zone(ctx, r, rec.Name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the zone of %s: %w", rec.Name, err)
+		}
+		zones[zone] = append(zones[zone], rec)
+	}
+	for _, zone := range slices.Sorted(maps.Keys(zones)) {
+		update, err := changes(zones[zone])
+		if err == nil {
+			err = client.Update(ctx, zone, update)
+		}
+		for _, rec := range zones[zone] {
+			f := audit.Finding{Check: "dns." + string(rec.Kind), Level: audit.OK, Text: "Published: " + rec.Line()}
+			if err != nil {
+				f = audit.Finding{Check: f.Check, Level: audit.Failure, Text: capital(err.Error()) + ".", Fix: "Publish: " + rec.Line()}
+			}
+			findings = append(findings, f)
+		}
+	}
+	return findings, nil
+}
+
+// changes is the update that publishes records.
+func changes(list []audit.Record) (u dnsupdate.Update, err error) {
+	for _, rec := range list {
+		rr, err := dns.NewRR(rec.Line())
+		if err != nil {
+			return u, err
+		}
+		if rec.Kind == audit.KindMTASTS { // nothing else is at its name
+			u.Clear = append(u.Clear, dnsupdate.RRset{Name: rec.Name, Type: dns.TypeTXT})
+		}
+		u.Add = append(u.Add, rr)
+	}
+	return u, nil
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

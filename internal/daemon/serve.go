@@ -36,7 +36,8 @@ type Server struct {
 	sockets *listen.Sockets
 	bounds  *listen.Bounds
 	doors   []*listen.Door
-	web     *web.Server
+	pages   []*web.Server // behind the doors of HTTP
+	web     *web.Server   // of the metrics
 	control *control.Server
 
 	mu      sync.Mutex    // one reload at a time; guards what follows
@@ -163,8 +164,8 @@ func (s *Server) socket() string { return socketPath(s.cfg) }
 
 func socketPath(cfg *config.Config) string { return filepath.Join(cfg.DataDir(), "control.sock") }
 
-// openDoors opens the sockets of SMTP, all before the first connection is
-// taken, and warns of doors that nobody stands behind yet.
+// openDoors opens the sockets of SMTP and HTTP, all before the first
+// connection is taken, and warns of doors that nobody stands behind yet.
 func (s *Server) openDoors(ctx context.Context) error {
 	g, err := s.newGeneration(s.cfg)
 	if err != nil {
@@ -181,32 +182,46 @@ func (s *Server) openDoors(ctx context.Context) error {
 	if s.sockets, err = listen.Activated(); err != nil {
 		return err
 	}
-	var ready []listen.Options
-	for _, d := range smtpDoors {
-		o, err := s.door(ctx, d)
-		if err != nil {
-			for _, opened := range ready {
-				for _, ln := range opened.Listeners {
-					ln.Close()
-				}
+	ready, err := s.openSockets(ctx)
+	if err != nil {
+		for _, opened := range ready {
+			for _, ln := range opened.Listeners {
+				ln.Close()
 			}
-			return err
 		}
-		if len(o.Listeners) > 0 {
-			ready = append(ready, o)
-		}
+		return err
 	}
 	for _, o := range ready {
-		s.doors = append(s.doors, listen.Open(o))
+		if len(o.Listeners) > 0 {
+			s.doors = append(s.doors, listen.Open(o))
+		}
 	}
-	for name, list := range map[string][]string{
-		"imaps": s.cfg.Listen.IMAPS, "imap": s.cfg.Listen.IMAP, "https": s.cfg.Listen.HTTPS, "http": s.cfg.Listen.HTTP,
-	} {
+	for name, list := range map[string][]string{"imaps": s.cfg.Listen.IMAPS, "imap": s.cfg.Listen.IMAP} {
 		if len(list) > 0 {
 			s.log.Warn("this door is not built yet and stays closed", "listen", name, "addresses", strings.Join(list, " "))
 		}
 	}
 	return nil
+}
+
+// openSockets returns the doors with their sockets, also those before an
+// error.
+func (s *Server) openSockets(ctx context.Context) (ready []listen.Options, err error) {
+	for _, d := range smtpDoors {
+		o, err := s.door(ctx, d)
+		if err != nil {
+			return ready, err
+		}
+		ready = append(ready, o)
+	}
+	for _, d := range s.webDoors() {
+		o, err := s.webDoor(ctx, d)
+		if err != nil {
+			return ready, err
+		}
+		ready = append(ready, o)
+	}
+	return ready, nil
 }
 
 func (s *Server) openMetrics(ctx context.Context) error {
@@ -253,6 +268,9 @@ func (s *Server) drain() error {
 		}
 	}
 	s.mu.Unlock()
+	for _, pages := range s.pages {
+		ending.Go(func() { pages.Shutdown(ctx) })
+	}
 	ending.Go(func() { s.parts.queue.Stop(ctx) })
 	ending.Wait()
 	for _, d := range s.doors {
@@ -270,9 +288,12 @@ func (s *Server) close() error {
 	for _, d := range s.doors {
 		d.Close()
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), webDrain)
+	defer cancel()
+	for _, pages := range s.pages {
+		errs = append(errs, pages.Shutdown(ctx))
+	}
 	if s.web != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), webDrain)
-		defer cancel()
 		errs = append(errs, s.web.Shutdown(ctx))
 	}
 	s.stop()
@@ -293,5 +314,5 @@ func (s *Server) close() error {
 	return errors.Join(errs...)
 }
 
-// webDrain is how long a request for metrics may take to end.
+// webDrain is how long a request of HTTP may take to end at last.
 const webDrain = time.Second

@@ -1,6 +1,8 @@
 package dmarc
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,7 +70,7 @@ func FindAuthor(header []byte) (Author, error) {
 	var from message.Field
 	for f := range message.Fields(header) {
 		switch {
-		case f.Name() == "":
+		case f.Name() == "" || hasBareCR(f.Raw):
 			return Author{}, &AuthorError{Problem: BrokenHeader}
 		case !f.Is("From"):
 		case from.Raw != nil:
@@ -101,8 +103,39 @@ func FindAuthor(header []byte) (Author, error) {
 	if _, literal := a.Domain.IP(); literal {
 		return Author{}, &AuthorError{Problem: LiteralAddress}
 	}
-	a.Shown = shown(message.Decode(value), a.Domain)
+	text := plain(message.Decode(value))
+	a.Shown = shown(text, a.Domain)
+	if message.Overrides(value) { // some readers turn it around
+		a.Shown = append(a.Shown, shown(turned(text), a.Domain)...)
+	}
 	return a, nil
+}
+
+// hasBareCR reports whether a field holds a CR that ends no line: some
+// readers end it there, and see another field behind it.
+func hasBareCR(raw []byte) bool {
+	return bytes.Count(raw, []byte("\r")) != bytes.Count(raw, []byte("\r\n"))
+}
+
+// plain returns a text as it looks: without characters that have no width,
+// and with one kind of full stop for those that stand in domains (UTS 46).
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Cf, r):
+			return -1
+		case r == '\u3002' || r == '\uff0e' || r == '\uff61':
+			return '.'
+		}
+		return r
+	}, s)
+}
+
+// turned returns a text from its end to its beginning.
+func turned(s string) string {
+	r := []rune(s)
+	slices.Reverse(r)
+	return string(r)
 }
 
 // shown returns the domains other than the author's of all that looks like an

@@ -47,7 +47,7 @@ func TestSpoofing(t *testing.T) {
 		{"two at signs", "From: a@bank.example@evil.example\r\n", MalformedFrom, ""},
 		{"NUL", "From: a@bank.example\x00@evil.example\r\n", MalformedFrom, ""},
 		{"not UTF-8", "From: a@bank.example\xff@evil.example\r\n", MalformedFrom, ""},
-		{"a bare CR", "From: x@evil.example\r a@bank.example\r\n", MalformedFrom, ""},
+		{"a bare CR", "From: x@evil.example\r a@bank.example\r\n", BrokenHeader, ""},
 		{"a bare LF", "From: a@bank.example\n\tx@evil.example\r\n", MalformedFrom, ""},
 		{"a quoted local part", "From: \"a@bank.example\"@evil.example\r\n", 0, "bank.example"},
 		{"a quoted pair", "From: \\<a@bank.example\\>, <x@evil.example>\r\n", MalformedFrom, ""},

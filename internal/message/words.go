@@ -23,12 +23,23 @@ const (
 // in UTF-8, all else as it is. Words in a charset or encoding that is not
 // known stay as written. The result is Printable, also where decoding brought
 // in line ends.
-func Decode(value string) string {
+func Decode(value string) string { return Printable(decode(value)) }
+
+// Overrides reports whether the value of a field, decoded, has marks that
+// turn text around where a reader obeys them: "elpmaxe" is shown as
+// "example". Decode leaves them out.
+func Overrides(value string) bool {
+	return strings.ContainsFunc(decode(value), func(r rune) bool {
+		return '\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069'
+	})
+}
+
+func decode(value string) string {
 	if len(value) > maxDecode {
 		value = value[:maxDecode]
 	}
 	if !strings.Contains(value, "=?") {
-		return Printable(value)
+		return value
 	}
 	var out strings.Builder
 	var run words
@@ -56,7 +67,7 @@ func Decode(value string) string {
 	}
 	run.flush(&out)
 	out.WriteString(value)
-	return Printable(out.String())
+	return out.String()
 }
 
 // word is one encoded word.

@@ -125,3 +125,19 @@ func TestNewMessageID(t *testing.T) {
 		t.Error("no error without randomness")
 	}
 }
+
+// What turns text around is found, plain and encoded; Decode leaves it out.
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]bool{
+		"": false, "Anna": false, "=?utf-8?q?Anna?=": false, "\u200f\u05d0": false, // a mark that turns nothing
+		"a\u202eb": true, "=?utf-8?q?a=E2=80=AEb?=": true, "=?utf-8?b?4oGm?=": true,
+	} {
+		if got := Overrides(value); got != want {
+			t.Errorf("%q: %v", value, got)
+		}
+		if Overrides(Decode(value)) {
+			t.Errorf("%q: it stays", value)
+		}
+	}
+}

@@ -63,6 +63,16 @@ var modeNames = [...]string{"none", "testing", "enforce"}
 
 func (m Mode) String() string { return modeNames[m] }
 
+// ParseMode reads a mode as a policy names it.
+func ParseMode(s string) (Mode, error) {
+	for m, name := range modeNames {
+		if s == name {
+			return Mode(m), nil
+		}
+	}
+	return None, invalid("mode is %q", s)
+}
+
 // Policy is what a domain promises: RFC 8461, section 3.2. The zero value
 // promises nothing.
 type Policy struct {
@@ -166,19 +176,13 @@ func (p *Policy) read(fields map[string]string) error {
 	if fields["version"] != "STSv1" {
 		return invalid("version is %q, not STSv1", fields["version"])
 	}
-	ok := false
-	for m, name := range modeNames {
-		if fields["mode"] == name {
-			p.Mode, ok = Mode(m), true
-		}
-	}
-	if !ok {
-		return invalid("mode is %q", fields["mode"])
+	var err error
+	if p.Mode, err = ParseMode(fields["mode"]); err != nil {
+		return err
 	}
 	if p.Mode != None && len(p.MX) == 0 {
 		return invalid("no mx")
 	}
-	var err error
 	p.MaxAge, err = parseAge(fields["max_age"])
 	return err
 }

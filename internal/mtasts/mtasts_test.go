@@ -243,3 +243,30 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestOurs(t *testing.T) {
+	t.Parallel()
+	ids := map[string]bool{}
+	for _, mode := range []Mode{None, Testing, Enforce} {
+		p := Ours(mode, "mx.example.org")
+		read, err := ParsePolicy(p.String())
+		if err != nil || read.Mode != mode || read.Matches("mx.example.org") != (mode != None) || read.MaxAge != p.MaxAge {
+			t.Errorf("%v: %+v, %v", mode, read, err)
+		}
+		ids[p.Record().ID] = true
+		if got, err := ParseMode(mode.String()); got != mode || err != nil {
+			t.Errorf("%v is read as %v, %v", mode, got, err)
+		}
+	}
+	if len(ids) != 3 || Ours(Enforce, "a.example").Record() == Ours(Enforce, "b.example").Record() {
+		t.Error("a record does not change with its policy")
+	}
+	if _, err := ParseMode("Enforce"); err == nil {
+		t.Error("a mode that is none was read")
+	}
+	// RFC 8461, section 8.3: no sooner than the old policy can expire.
+	since := time.Unix(1_800_000_000, 0)
+	if Gone(since).Before(since.Add(Ours(Enforce).MaxAge)) || Gone(since).Before(since.Add(Ours(Testing).MaxAge)) {
+		t.Errorf("gone at %v", Gone(since))
+	}
+}

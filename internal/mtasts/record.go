@@ -119,6 +119,30 @@ func (p Policy) Record() Record {
 	return Record{hex.EncodeToString(sum[:10])}
 }
 
+// The lives of policies of our own. One that is only tested is short, so that
+// it is heard when it changes; one that is meant lives for weeks, as RFC
+// 8461, section 3.2, recommends, so that no attacker sits it out.
+const (
+	testingAge = 24 * time.Hour
+	enforceAge = 30 * 24 * time.Hour
+)
+
+// Ours returns the policy that a domain of ours publishes, whose mail goes to
+// hosts. Its Record announces it.
+func Ours(mode Mode, hosts ...Pattern) Policy {
+	switch mode {
+	case Testing:
+		return Policy{Mode: Testing, MX: hosts, MaxAge: testingAge}
+	case Enforce:
+		return Policy{Mode: Enforce, MX: hosts, MaxAge: enforceAge}
+	}
+	return Policy{Mode: None, MaxAge: removalAge}
+}
+
+// Gone returns when nobody can have a policy of a domain any more that
+// publishes mode None since then: its record and its host may go too.
+func Gone(since time.Time) time.Time { return Ours(Enforce).Remove(since).Until }
+
 // Removal is how a policy goes away without stranding mail: RFC 8461,
 // section 8.3.
 type Removal struct {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
 )
 
@@ -15,14 +16,23 @@ type Domain struct {
 	Accounts int
 	Parked   bool // nobody sends or gets mail in it
 	Created  time.Time
+	STS      mtasts.Mode // that it publishes
+	Since    time.Time   // when that was chosen; zero if it is as it began
 }
 
-const domainQuery = `SELECT name, parked, created, (SELECT COUNT(*) FROM account WHERE account.domain = domain.name) FROM domain`
+const domainQuery = `SELECT name, parked, created, sts_mode, sts_since, (SELECT COUNT(*) FROM account WHERE account.domain = domain.name) FROM domain`
 
 func scanDomain(row scanner) (d Domain, err error) {
-	var parked, created int64
-	err = row.Scan(&d.Name, &parked, &created, &d.Accounts)
+	var parked, created, since int64
+	var mode string
+	if err := row.Scan(&d.Name, &parked, &created, &mode, &since, &d.Accounts); err != nil {
+		return d, err
+	}
 	d.Parked, d.Created = parked != 0, time.Unix(created, 0).UTC()
+	if since != 0 {
+		d.Since = time.Unix(since, 0).UTC()
+	}
+	d.STS, err = mtasts.ParseMode(mode)
 	return d, err
 }
 
@@ -65,6 +75,33 @@ func DomainNames(tx *store.Tx) ([]addr.Domain, error) {
 		list = append(list, name)
 	}
 	return list, rows.Err()
+}
+
+// DomainModes returns all domains with the mode of MTA-STS that they publish.
+func DomainModes(tx *store.Tx) (map[addr.Domain]mtasts.Mode, error) {
+	rows, err := tx.Query(`SELECT name, sts_mode FROM domain`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	modes := map[addr.Domain]mtasts.Mode{}
+	for rows.Next() {
+		var name addr.Domain
+		var mode string
+		if err := rows.Scan(&name, &mode); err != nil {
+			return nil, err
+		}
+		if modes[name], err = mtasts.ParseMode(mode); err != nil {
+			return nil, err
+		}
+	}
+	return modes, rows.Err()
+}
+
+// SetDomainMode changes what a domain publishes.
+func SetDomainMode(tx *store.Tx, name addr.Domain, mode mtasts.Mode, since time.Time) error {
+	_, err := tx.Exec(`UPDATE domain SET sts_mode = ?, sts_since = ? WHERE name = ?`, mode.String(), since.Unix(), string(name))
+	return err
 }
 
 // InsertDomain makes a domain; store.IsUnique tells that it is there.
