@@ -29,7 +29,7 @@ var house = [][]string{
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "proof", "verdict"},
+	{"account", "acme", "proof", "verdict"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},

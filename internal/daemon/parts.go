@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatepost/internal/account"
+	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
@@ -338,8 +339,9 @@ func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Promise: p.promise,
-		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
-		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
+		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
+		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
 }
 
