@@ -29,7 +29,7 @@ var house = [][]string{
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "proof", "signing", "verdict"},
+	{"account", "acme", "proof", "signing", "verdict"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -32,6 +33,8 @@ type Desk struct {
 	Forget func(ctx context.Context, domain string) (found bool, err error)
 	// Promise returns the policy of a domain that publishes this mode.
 	Promise func(mtasts.Mode) mtasts.Policy
+	// Certificates returns those that an authority issued.
+	Certificates func(context.Context) ([]*x509.Certificate, error)
 }
 
 // verb is one thing that an operator can ask for.
@@ -60,6 +63,8 @@ var verbs = map[string]verb{
 
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
+
+	"certificate.list": with((*Desk).listCertificates),
 
 	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -87,7 +88,27 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audi
 	if err != nil {
 		return nil, err
 	}
+	if err := issued(ctx, op, self); err != nil {
+		return nil, err
+	}
 	return append(self.Check(ctx), checkUpdater(cfg)...), nil
+}
+
+// issued puts in place of our own certificate the one that an authority
+// issued for the host, if there is one.
+func issued(ctx context.Context, op *Operator, self *audit.Self) error {
+	return op.Do(ctx, "certificate.list", control.None{}, func(it control.Item) error {
+		var info control.CertificateInfo
+		if err := json.Unmarshal(it.JSON, &info); err != nil {
+			return err
+		}
+		c, err := x509.ParseCertificate(info.DER)
+		if err == nil && c.VerifyHostname(string(self.Site.Hostname)) == nil &&
+			(self.SelfSigned || self.Certificate == nil || c.NotAfter.After(self.Certificate.NotAfter)) {
+			self.Certificate, self.SelfSigned = c, false
+		}
+		return err
+	})
 }
 
 // checkUpdater says whether records could be changed in the DNS.

@@ -149,6 +149,10 @@ func (s *Server) reload() {
 		s.log.Error("the certificate is not taken over", "error", err)
 	}
 	s.parts.resolver.Reload()
+	select {
+	case s.poke <- struct{}{}: // after the DNS may have changed
+	default:
+	}
 	if err := s.parts.setRemote(cfg); err != nil {
 		s.log.Error("the routes are not taken over", "error", err)
 	} else {

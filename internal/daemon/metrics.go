@@ -131,6 +131,9 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	count(r, "gatepost_dns_lookups_total", "DNS look-ups.", &res.Lookups)
 	count(r, "gatepost_dns_hits_total", "DNS look-ups answered from memory.", &res.Hits)
 	count(r, "gatepost_dns_failures_total", "DNS queries without a useful answer.", &res.Failures)
+	gauge(r, "gatepost_certificate_seconds", "Time until the first certificate in use ends.", func() float64 {
+		return s.certificateLeft().Seconds()
+	})
 	pr := s.parts.protection
 	count(r, "gatepost_sts_fetches_total", "MTA-STS policies asked for.", &pr.Policies.Counters.Fetches)
 	count(r, "gatepost_sts_failures_total", "MTA-STS policies that could not be had.", &pr.Policies.Counters.Failed)

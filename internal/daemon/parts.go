@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gatepost/internal/account"
+	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
@@ -364,8 +365,9 @@ func (p *parts) desk() *control.Desk {
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing, Promise: p.promise,
 		Proofs: p.protection.Book, Forget: p.protection.Forget,
-		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
-		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
+		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
+		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
@@ -36,8 +37,10 @@ type Server struct {
 	sockets *listen.Sockets
 	bounds  *listen.Bounds
 	doors   []*listen.Door
-	pages   []*web.Server // behind the doors of HTTP
-	web     *web.Server   // of the metrics
+	certs   *acme.Certificates // nil: they come from elsewhere
+	poke    chan struct{}      // has them looked after at once
+	pages   []*web.Server      // behind the doors of HTTP
+	web     *web.Server        // of the metrics
 	control *control.Server
 
 	mu      sync.Mutex    // one reload at a time; guards what follows
@@ -103,6 +106,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 		}
 	}
 	s.parts.queue.Start()
+	s.tendCertificates()
 	s.sweep()
 	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
 	s.chores.Go(func() {
@@ -175,8 +179,8 @@ func (s *Server) openDoors(ctx context.Context) error {
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}
-	if s.cfg.TLS.ACME != "" {
-		s.log.Warn("acme is not built yet; the certificate is self-signed")
+	if err := s.openCertificates(); err != nil {
+		return err
 	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {
@@ -304,6 +308,9 @@ func (s *Server) close() error {
 		errs = append(errs, s.control.Close())
 	}
 	s.chores.Wait()
+	if s.certs != nil {
+		errs = append(errs, s.certs.Close())
+	}
 	if s.parts != nil {
 		errs = append(errs, s.parts.close())
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/listen"
 	"gatepost/internal/mtasts"
@@ -38,13 +39,14 @@ func (p *parts) policy(ctx context.Context, domain addr.Domain) (mtasts.Policy, 
 
 // site returns what the doors of HTTP answer.
 func (s *Server) site() *web.Site {
-	https := port(s.cfg.Listen.HTTPS)
-	if https == 0 && len(s.cfg.Listen.HTTPS) > 0 {
-		https = 443 // a socket of systemd's
-	}
 	return &web.Site{
-		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: https, Log: s.log,
-		Challenge: func(context.Context, string, string) (string, bool) { return "", false },
+		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: webPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
+		Challenge: func(ctx context.Context, host, token string) (string, bool) {
+			if s.certs == nil {
+				return "", false
+			}
+			return s.certs.Challenge(ctx, host, token)
+		},
 	}
 }
 
@@ -67,14 +69,25 @@ func (s *Server) webDoor(ctx context.Context, d webDoor) (listen.Options, error)
 		Clock:            s.parts.clock, Log: s.log,
 	}
 	if d.secure {
-		o.TLS = secureWeb(s.parts.keys.ServerTLS())
+		o.TLS = s.secureWeb()
 	}
 	return o, nil
 }
 
-// secureWeb returns TLS for HTTP. It speaks HTTP/1.1: there is nothing here
-// that would be quicker with more.
-func secureWeb(t *tls.Config) *tls.Config {
+// secureWeb returns TLS for HTTP. It speaks HTTP/1.1, since there is nothing
+// here that would be quicker with more, and to an ACME server what that asks.
+func (s *Server) secureWeb() *tls.Config {
+	t := s.parts.keys.ServerTLS()
 	t.NextProtos = []string{"http/1.1"}
+	if s.certs != nil {
+		t.NextProtos = append(t.NextProtos, acme.Protocol)
+		ours := t.GetCertificate
+		t.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if acme.IsChallenge(hello) {
+				return s.certs.ChallengeTLS(hello)
+			}
+			return ours(hello)
+		}
+	}
 	return t
 }

@@ -16,6 +16,7 @@ import (
 type certificate struct {
 	current atomic.Pointer[tls.Certificate] // nil: there is none
 
+	issued   atomic.Pointer[Issued]
 	loading  sync.Mutex // held while the current one is being replaced
 	warnings atomic.Pointer[[]string]
 }
@@ -46,9 +47,21 @@ func (k *Keys) ServerTLS() *tls.Config {
 	}
 }
 
-// choose is asked at every handshake. ACME will answer here for its own
-// challenges and names.
-func (k *Keys) choose(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Issued returns the certificate that an authority issued for the name which
+// a client asks, nil if there is none.
+type Issued func(*tls.ClientHelloInfo) *tls.Certificate
+
+// SetIssued puts certificates that somebody else keeps before those that are
+// here.
+func (k *Keys) SetIssued(f Issued) { k.issued.Store(&f) }
+
+// choose is asked at every handshake.
+func (k *Keys) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if f := k.issued.Load(); f != nil {
+		if c := (*f)(hello); c != nil {
+			return c, nil
+		}
+	}
 	c := k.current.Load()
 	if k.selfSigned() && k.ageing(c.Leaf) && k.loading.TryLock() {
 		err := k.renew()

@@ -1,0 +1,99 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"time"
+
+	"gatepost/internal/acme"
+	"gatepost/internal/addr"
+	"gatepost/internal/dnsupdate"
+)
+
+// openCertificates has certificates come from an authority, if the
+// configuration names one.
+func (s *Server) openCertificates() error {
+	s.poke = make(chan struct{}, 1)
+	if s.cfg.TLS.ACME == "" {
+		return nil
+	}
+	authority, err := roots(s.cfg.Path(s.cfg.TLS.ACMERoots))
+	if err != nil {
+		return err
+	}
+	o := acme.Options{
+		Directory: s.cfg.TLS.ACME, Roots: authority, Email: s.cfg.TLS.Email,
+		Hostname: s.parts.hostname(), Domains: s.domains, Addrs: machineAddrs, Resolver: s.parts.resolver,
+		Resolvers: s.cfg.DNS.Resolvers, HTTP: webPort(s.cfg.Listen.HTTP, 80), HTTPS: webPort(s.cfg.Listen.HTTPS, 443),
+		Host: webHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
+		DB:   s.parts.db, Keys: s.parts.keys, Clock: s.parts.clock, Log: s.log,
+	}
+	updater, err := Updater(s.cfg)
+	if err != nil {
+		return err
+	}
+	if updater != nil {
+		o.DNS = dnsupdate.Provider{Client: updater}
+	}
+	s.certs = acme.New(o)
+	s.parts.keys.SetIssued(s.certs.Choose)
+	return nil
+}
+
+func (s *Server) tendCertificates() {
+	if s.certs != nil {
+		s.chores.Go(func() { s.certs.Tend(s.background, s.poke) })
+	}
+}
+
+func (s *Server) domains(ctx context.Context) ([]addr.Domain, error) {
+	list, err := s.parts.directory.Domains(ctx)
+	var names []addr.Domain
+	for _, d := range list {
+		names = append(names, d.Name)
+	}
+	return names, err
+}
+
+// webPort returns the port of a door of HTTP, 0 if it is shut. One of
+// systemd's is taken to be where everybody looks.
+func webPort(list []string, usual int) int {
+	if len(list) == 0 {
+		return 0
+	}
+	if p := port(list); p != 0 {
+		return p
+	}
+	return usual
+}
+
+// webHost returns the host that the doors of HTTP listen on.
+func webHost(lists ...[]string) string {
+	for _, list := range lists {
+		for _, a := range list {
+			if host, _, err := net.SplitHostPort(a); err == nil {
+				return host
+			}
+		}
+	}
+	return ""
+}
+
+// certificateLeft returns how long the first certificate in use is good.
+func (s *Server) certificateLeft() time.Duration {
+	var list []*x509.Certificate
+	if s.certs != nil {
+		list = s.certs.Current()
+	}
+	if c := s.parts.keys.Certificate(); len(list) == 0 && c != nil {
+		list = append(list, c)
+	}
+	left := time.Duration(0)
+	for i, c := range list {
+		if d := c.NotAfter.Sub(s.parts.clock.Now()); i == 0 || d < left {
+			left = d
+		}
+	}
+	return left
+}
