@@ -31,6 +31,7 @@ import (
 	"gatepost/internal/moment"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
+	"gatepost/internal/reputation"
 	"gatepost/internal/resolve"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
@@ -65,6 +66,7 @@ type parts struct {
 	meter     meter
 
 	protection *protect.Protection
+	reputation *reputation.Book
 
 	closers []func() error // in the order of opening
 }
@@ -138,7 +140,10 @@ func (p *parts) openMailboxes(context.Context) (err error) {
 		return err
 	}
 	p.boxes = mailbox.New(p.db, p.blobs, p.clock, rand.Reader)
-	p.local = local.New(local.Options{Directory: p.directory, Boxes: p.boxes, Clock: p.clock, Log: p.log})
+	p.reputation = reputation.New(reputation.Options{
+		DB: p.db, Clock: p.clock, Log: p.log, Hostname: p.hostname(), IsOwn: p.directory.IsLocal,
+	})
+	p.local = local.New(local.Options{Directory: p.directory, Boxes: p.boxes, Reports: p.reputation, Clock: p.clock, Log: p.log})
 	p.onClose(func() error { p.local.Close(); return nil })
 	return nil
 }
