@@ -13,6 +13,7 @@ import (
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/queue"
+	"gatepost/internal/reputation"
 )
 
 // Desk carries out the operator's verbs.
@@ -22,6 +23,7 @@ type Desk struct {
 	Queue     *queue.Queue
 	Inspect   *inspect.Running
 	Backup    *backup.Source
+	Reports   *reputation.Book
 }
 
 // verb is one thing that an operator can ask for.
@@ -47,6 +49,8 @@ var verbs = map[string]verb{
 
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
+
+	"reports.dmarc": with((*Desk).reportsDMARC), "reports.tls": with((*Desk).reportsTLS),
 
 	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }

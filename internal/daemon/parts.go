@@ -342,7 +342,7 @@ func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
-		Directory: p.directory, Boxes: p.boxes, Queue: p.queue,
+		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Reports: p.reputation,
 		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
 		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
