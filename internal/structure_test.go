@@ -29,13 +29,13 @@ var house = [][]string{
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "acme", "proof", "signing", "verdict"},
+	{"account", "acme", "proof", "reputation", "signing", "verdict"},
 	{"audit"},
 	{"transport"},
-	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt"},
+	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
 	{"spf", "dkim"},
 	{"authres"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

@@ -19,7 +19,8 @@ func (a *app) domainAdd() *cobra.Command {
 		Use:   "add DOMAIN",
 		Short: "Take mail for a domain",
 		Long: `Take mail for a domain. It gets postmaster and abuse at once; they reach
-its first administrator. Its DNS records are printed by: gatepost dns DOMAIN`,
+its first administrator. dmarc-reports and tls-reports exist too, and are read
+by the server. Its DNS records are printed by: gatepost dns DOMAIN`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.do(c, "domain.add", control.Name{Name: args[0]},

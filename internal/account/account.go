@@ -21,6 +21,9 @@
 // section 4.5.1; RFC 2142): without an alias of their own they reach the
 // domain's first administrator, else the server's, else the domain's first
 // account. The server's own host name answers for them and for mailer-daemon.
+// So do tls-reports and dmarc-reports exist, which reach no person: the server
+// itself reads what comes there, unless there is an alias or account of the
+// name.
 //
 // # Credentials
 //
@@ -182,6 +185,10 @@ func ParseRole(s string) (Role, error) {
 
 // ErrUnknown says that an address is not an account's.
 var ErrUnknown = errors.New("there is no such account")
+
+// ErrReports says that an address is no account's: the server itself reads
+// what comes there.
+var ErrReports = errors.New("it is an address for reports")
 
 // update is store.Update for a change of which the caches must hear. f
 // returns the accounts that it changed.

@@ -18,6 +18,7 @@ type entry struct {
 	person  *record.Person // nil for an alias
 	targets []addr.Address // of an alias
 	role    bool           // postmaster or abuse without an alias of its own
+	reports bool           // an address for reports, likewise
 }
 
 // domains are all domains of ours.
@@ -118,7 +119,8 @@ func (d *Directory) lookup(ctx context.Context, a addr.Address) (*entry, error) 
 	return e, nil
 }
 
-// read asks the store: an account before an alias before a role.
+// read asks the store: an account before an alias before a role or the
+// address for reports.
 func (d *Directory) read(tx *store.Tx, a addr.Address) (*entry, error) {
 	p, err := record.ReadPerson(tx, a)
 	if err == nil {
@@ -134,6 +136,9 @@ func (d *Directory) read(tx *store.Tx, a addr.Address) (*entry, error) {
 	}
 	if len(targets) > 0 {
 		return &entry{address: a, targets: targets}, nil
+	}
+	if isReports(a) {
+		return &entry{address: a, reports: true}, nil
 	}
 	if !d.isRole(a) {
 		return nil, nil
@@ -156,10 +161,27 @@ func (d *Directory) isRole(a addr.Address) bool {
 	return a.Local == "postmaster" || a.Local == "abuse" || a.Local == "mailer-daemon" && a.Domain == d.o.Hostname
 }
 
+// The local parts of the addresses for reports, which every domain has.
+const (
+	TLSReports   = "tls-reports"
+	DMARCReports = "dmarc-reports"
+)
+
+// isReports reports whether the mail for the address is read by the server
+// itself if by nobody else.
+func isReports(a addr.Address) bool { return a.Local == TLSReports || a.Local == DMARCReports }
+
 // untagged returns the address without its tag; ok is false if it has none.
 func untagged(a addr.Address) (base addr.Address, ok bool) {
 	local, _, ok := strings.Cut(a.Local, "+")
 	return addr.Address{Local: local, Domain: a.Domain}, ok && local != ""
+}
+
+func withoutTag(a addr.Address) addr.Address {
+	if base, tagged := untagged(a); tagged {
+		return base
+	}
+	return a
 }
 
 // desk is what package signin asks and tells.

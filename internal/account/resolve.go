@@ -34,7 +34,7 @@ func (d *Directory) Resolve(ctx context.Context, to addr.Address) ([]addr.Addres
 		return nil, err
 	case e == nil:
 		return nil, errNobody()
-	case e.person != nil:
+	case e.person != nil || e.reports:
 		return []addr.Address{to}, nil
 	}
 	x := expansion{d: d, seen: map[addr.Address]bool{e.address: true}}
@@ -119,7 +119,7 @@ func (x *expansion) follow(ctx context.Context, t addr.Address) (*entry, error) 
 	switch {
 	case err != nil || e == nil: // removed since: the others still get theirs
 		return nil, err
-	case e.person != nil:
+	case e.person != nil || e.reports:
 		return nil, x.add(t, e.address)
 	case x.seen[e.address]:
 		return nil, nil
@@ -147,7 +147,7 @@ func (x *expansion) check() error {
 
 // Find returns the account that a local address belongs to, with or without
 // a tag: an address that Resolve returned. ErrUnknown says that there is
-// none (any more).
+// none (any more), ErrReports that it is an address for reports.
 func (d *Directory) Find(ctx context.Context, to addr.Address) (Account, error) {
 	p, err := d.find(ctx, to)
 	if err != nil {
@@ -165,6 +165,8 @@ func (d *Directory) find(ctx context.Context, to addr.Address) (*record.Person, 
 	switch {
 	case err != nil:
 		return nil, err
+	case (e == nil || e.person == nil) && isReports(withoutTag(to)):
+		return nil, ErrReports // also when it has become an alias since
 	case e == nil || e.person == nil:
 		return nil, ErrUnknown
 	}

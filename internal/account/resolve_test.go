@@ -1,6 +1,7 @@
 package account
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,6 +105,11 @@ func TestResolve(t *testing.T) {
 		"abuse@mx.example.net":         "admin@example.org",
 		"mailer-daemon@mx.example.net": "admin@example.org",
 		"mailer-daemon@example.org":    unknown,
+		// Reports: the address itself, before the catch-all.
+		"TLS-Reports@example.org":      "tls-reports@example.org",
+		"dmarc-reports@catch.example":  "dmarc-reports@catch.example",
+		"tls-reports+x@example.org":    "tls-reports+x@example.org",
+		"tls-reports@mx.example.net":   "tls-reports@mx.example.net",
 		"henry@mx.example.net":         unknown,
 		"postmaster@elsewhere.example": unknown,
 		"postmaster%x@example.org":     unknown,
@@ -466,5 +472,37 @@ func BenchmarkIsLocalWarm(b *testing.B) {
 		if _, err := h.IsLocal(ctx, "remote.example"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// The addresses for reports are the server's until somebody is given them.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.domain("example.org")
+	h.accounts("henry@example.org")
+	to := addr.MustParse("dmarc-reports@example.org")
+	find := func(what string, a addr.Address, want error) {
+		t.Helper()
+		if _, err := h.Find(ctx, a); !errors.Is(err, want) {
+			t.Errorf("%s: %v instead of %v", what, err, want)
+		}
+	}
+	find("by itself", to, ErrReports)
+	find("with a tag", addr.MustParse("tls-reports+a@example.org"), ErrReports)
+	find("of another name", addr.MustParse("reports@example.org"), ErrUnknown)
+	h.alias("copies@example.org", "dmarc-reports@example.org", "henry@example.org")
+	if got := h.resolve("copies@example.org"); got != "dmarc-reports@example.org henry@example.org" {
+		t.Error(got)
+	}
+	h.alias("dmarc-reports@example.org", "henry@example.org")
+	if got := h.resolve(to.String()); got != "henry@example.org" {
+		t.Error(got)
+	}
+	find("resolved before the alias was made", to, ErrReports)
+	h.accounts("tls-reports@example.org")
+	find("an account", addr.MustParse("tls-reports@example.org"), nil)
+	if owns, err := h.Owns(ctx, "henry@example.org", addr.MustParse("tls-reports@mx.example.net")); owns || err != nil {
+		t.Error(owns, err)
 	}
 }

@@ -17,7 +17,7 @@
 // Nothing: anybody may send a report, with any content. MaxPacked and MaxXML
 // bound it before and after it is unpacked, so that a bomb ends where they
 // do; document types, and so entities, are refused; MaxRows, maxResults,
-// maxText, maxDepth and maxParts bound what is kept and how deep it is looked
+// maxText, maxDepth and maxFiles bound what is kept and how deep it is looked
 // for. Texts are free of control characters.
 package aggregate
 
@@ -34,8 +34,8 @@ const (
 	MaxRows    = 50_000
 	maxResults = 100  // of one kind in one row: RFC 9990, section 3.1.3
 	maxText    = 1024 // octets of one text
-	maxDepth   = 20   // elements within elements, and parts within parts
-	maxParts   = 50   // of a message
+	maxDepth   = 20   // elements within elements
+	maxFiles   = 50   // of an archive
 )
 
 // Errors of reading.

@@ -7,74 +7,42 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
-	"net/mail"
-	"net/textproto"
 	"strings"
 	"time"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/message"
+	"gatepost/internal/parts"
 )
 
 // ReadMessage reads the report that a message brings: the first part that is
 // one. The error is ErrNoReport if none looks like one, else what is wrong
 // with the one that does.
 func ReadMessage(r io.Reader) (*Report, error) {
-	m, err := mail.ReadMessage(bufio.NewReader(&limited{r, 2 * MaxPacked}))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
-	}
-	s := &search{}
-	return s.entity(textproto.MIMEHeader(m.Header), m.Body, 0)
-}
-
-// search looks for a report in the parts of a message.
-type search struct{ parts int }
-
-func (s *search) entity(h textproto.MIMEHeader, body io.Reader, depth int) (*Report, error) {
-	mediaType, params, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	if strings.HasPrefix(mediaType, "multipart/") && params["boundary"] != "" {
-		return s.multipart(multipart.NewReader(body, params["boundary"]), depth)
-	}
-	if !looksLikeReport(mediaType, filename(h, params)) {
-		return nil, ErrNoReport
-	}
-	return ReadFile(decoded(h.Get("Content-Transfer-Encoding"), body))
-}
-
-func (s *search) multipart(r *multipart.Reader, depth int) (*Report, error) {
+	var report *Report
 	failed := ErrNoReport
-	if depth == maxDepth {
-		return nil, failed
-	}
-	for {
-		part, err := r.NextRawPart()
-		if err != nil {
-			return nil, failed
+	err := parts.Each(r, 2*MaxPacked, func(p parts.Part) (more bool) {
+		if !looksLikeReport(p.Type, p.Name) {
+			return true
 		}
-		if s.parts++; s.parts > maxParts {
-			return nil, ErrTooLarge
-		}
-		report, err := s.entity(part.Header, part, depth+1)
-		if err == nil {
-			return report, nil
-		}
-		if !errors.Is(err, ErrNoReport) {
+		read, err := ReadFile(p.Body)
+		switch {
+		case err == nil:
+			report = read
+		case !errors.Is(err, ErrNoReport):
 			failed = err
 		}
+		return err != nil
+	})
+	switch {
+	case errors.Is(err, parts.ErrTooLarge):
+		return nil, ErrTooLarge
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
+	case report == nil:
+		return nil, failed
 	}
-}
-
-// filename returns the name of a part, which says more than its type where
-// that is general.
-func filename(h textproto.MIMEHeader, params map[string]string) string {
-	if _, d, err := mime.ParseMediaType(h.Get("Content-Disposition")); err == nil && d["filename"] != "" {
-		return strings.ToLower(d["filename"])
-	}
-	return strings.ToLower(params["name"])
+	return report, nil
 }
 
 func looksLikeReport(mediaType, name string) bool {
@@ -88,16 +56,6 @@ func looksLikeReport(mediaType, name string) bool {
 		}
 	}
 	return false
-}
-
-func decoded(encoding string, body io.Reader) io.Reader {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "base64":
-		return base64.NewDecoder(base64.StdEncoding, body)
-	case "quoted-printable":
-		return quotedprintable.NewReader(body)
-	}
-	return body
 }
 
 // Letter is what the message that brings a report needs beside it.

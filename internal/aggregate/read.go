@@ -17,6 +17,7 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 
 	"gatepost/internal/message"
+	"gatepost/internal/parts"
 )
 
 // ReadFile reads a report as it is attached: XML, alone or in gzip or zip.
@@ -32,11 +33,14 @@ type limits struct {
 var most = limits{MaxPacked, MaxXML, MaxRows}
 
 func readFile(r io.Reader, lim limits) (*Report, error) {
-	in := bufio.NewReader(&limited{r, lim.packed})
+	in := bufio.NewReader(&parts.Limited{R: r, Left: lim.packed})
 	head, _ := in.Peek(4)
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(in)
+		if errors.Is(err, parts.ErrTooLarge) {
+			return nil, ErrTooLarge
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
 		}
@@ -51,14 +55,17 @@ func readFile(r io.Reader, lim limits) (*Report, error) {
 // readZip reads the first file of an archive that looks like a report.
 func readZip(r io.Reader, lim limits) (*Report, error) {
 	packed, err := io.ReadAll(r)
+	if errors.Is(err, parts.ErrTooLarge) {
+		return nil, ErrTooLarge
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
 	}
 	z, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
 	}
-	for _, f := range z.File[:min(len(z.File), maxParts)] {
+	for _, f := range z.File[:min(len(z.File), maxFiles)] {
 		if !strings.HasSuffix(strings.ToLower(f.Name), ".xml") {
 			continue
 		}
@@ -70,25 +77,6 @@ func readZip(r io.Reader, lim limits) (*Report, error) {
 		return read(in, lim)
 	}
 	return nil, ErrNoReport
-}
-
-// limited is a reader that fails where it has given too much.
-type limited struct {
-	r    io.Reader
-	left int64
-}
-
-func (l *limited) Read(p []byte) (int, error) {
-	if l.left <= 0 {
-		var one [1]byte
-		if n, err := l.r.Read(one[:]); n == 0 {
-			return 0, err
-		}
-		return 0, ErrTooLarge
-	}
-	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
-	l.left -= int64(n)
-	return n, err
 }
 
 // tagGuard fails on a tag that is longer than any report needs: the decoder
@@ -134,11 +122,13 @@ func (g *tagGuard) Read(p []byte) (int, error) {
 func Read(r io.Reader) (*Report, error) { return read(r, most) }
 
 func read(r io.Reader, lim limits) (*Report, error) {
-	d := xml.NewDecoder(&tagGuard{r: &limited{r, lim.xml}})
+	d := xml.NewDecoder(&tagGuard{r: &parts.Limited{R: r, Left: lim.xml}})
 	d.CharsetReader = charset
 	p := &parser{d: d, rows: lim.rows, report: &Report{}}
 	err := p.document()
 	switch {
+	case errors.Is(err, parts.ErrTooLarge):
+		return nil, ErrTooLarge
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrDoctype), errors.Is(err, ErrNoReport), errors.Is(err, ErrSyntax):
 		return nil, err
 	case err != nil:

@@ -16,6 +16,7 @@ import (
 	"gatepost/internal/mtasts"
 	"gatepost/internal/proof"
 	"gatepost/internal/queue"
+	"gatepost/internal/reputation"
 	"gatepost/internal/signing"
 )
 
@@ -27,6 +28,7 @@ type Desk struct {
 	Signing   *signing.Ring
 	Inspect   *inspect.Running
 	Backup    *backup.Source
+	Reports   *reputation.Book
 	Proofs    *proof.Book
 	// Forget removes what is remembered of the level of TLS that a domain
 	// reached; found tells whether there was anything.
@@ -65,6 +67,7 @@ var verbs = map[string]verb{
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
 
 	"certificate.list": with((*Desk).listCertificates),
+	"reports.dmarc":    with((*Desk).reportsDMARC), "reports.tls": with((*Desk).reportsTLS),
 
 	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }

@@ -138,5 +138,9 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	count(r, "gatepost_sts_fetches_total", "MTA-STS policies asked for.", &pr.Policies.Counters.Fetches)
 	count(r, "gatepost_sts_failures_total", "MTA-STS policies that could not be had.", &pr.Policies.Counters.Failed)
 	count(r, "gatepost_proofs_dropped_total", "Notes of what deliveries got that could not be kept.", &pr.Book.Dropped)
+	rep := s.parts.reputation
+	count(r, "gatepost_reports_taken_total", "Reports on our domains that were counted.", &rep.Taken)
+	count(r, "gatepost_reports_again_total", "Reports that had been counted before.", &rep.Again)
+	count(r, "gatepost_reports_refused_total", "Messages to an address for reports with none that could be counted.", &rep.Refused)
 	count(r, "gatepost_tls_sessions_dropped_total", "Sessions that no TLS report will tell of.", &pr.Tally.Dropped)
 }

@@ -32,6 +32,7 @@ import (
 	"gatepost/internal/moment"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
+	"gatepost/internal/reputation"
 	"gatepost/internal/resolve"
 	"gatepost/internal/signing"
 	"gatepost/internal/spool"
@@ -68,6 +69,7 @@ type parts struct {
 	meter     meter
 
 	protection *protect.Protection
+	reputation *reputation.Book
 
 	closers []func() error // in the order of opening
 }
@@ -141,7 +143,10 @@ func (p *parts) openMailboxes(context.Context) (err error) {
 		return err
 	}
 	p.boxes = mailbox.New(p.db, p.blobs, p.clock, rand.Reader)
-	p.local = local.New(local.Options{Directory: p.directory, Boxes: p.boxes, Clock: p.clock, Log: p.log})
+	p.reputation = reputation.New(reputation.Options{
+		DB: p.db, Clock: p.clock, Log: p.log, Hostname: p.hostname(), IsOwn: p.directory.IsLocal,
+	})
+	p.local = local.New(local.Options{Directory: p.directory, Boxes: p.boxes, Reports: p.reputation, Clock: p.clock, Log: p.log})
 	p.onClose(func() error { p.local.Close(); return nil })
 	return nil
 }
@@ -364,7 +369,7 @@ func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing, Promise: p.promise,
-		Proofs: p.protection.Book, Forget: p.protection.Forget,
+		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation,
 		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
 		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
 		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},

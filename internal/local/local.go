@@ -16,7 +16,8 @@
 //
 // # Exactly once
 //
-// mailbox remembers (message, recipient). Settled tells that outcomes are
+// mailbox remembers (message, recipient); reputation, which has what comes to
+// the addresses for reports, remembers the reports. Settled tells that outcomes are
 // durable; the memory of those messages is given up soon after, in bulk, and
 // at the next start where that was lost.
 //
@@ -54,7 +55,8 @@ const (
 
 // Directory knows the accounts behind our addresses.
 type Directory interface {
-	// Find returns the account of a local address, or account.ErrUnknown.
+	// Find returns the account of a local address, or account.ErrUnknown, or
+	// account.ErrReports where Reports is to have the message.
 	Find(ctx context.Context, to addr.Address) (account.Account, error)
 }
 
@@ -69,10 +71,18 @@ type Boxes interface {
 	Used(ctx context.Context, account int64) (int64, error)
 }
 
+// Reports reads what comes to the addresses for reports.
+type Reports interface {
+	// Read is done with the message, for good, when it returns nil, however
+	// often it is called with it. An error is of the store's.
+	Read(ctx context.Context, to addr.Address, a *envelope.Attempt) error
+}
+
 // Options are the parts that Local works with; all are required.
 type Options struct {
 	Directory Directory
 	Boxes     Boxes
+	Reports   Reports
 	Clock     clock.Clock
 	Log       *slog.Logger
 }
@@ -96,6 +106,9 @@ func New(o Options) *Local { return &Local{o: o, usage: map[int64]usage{}} }
 func (l *Local) Deliver(ctx context.Context, a *envelope.Attempt) []envelope.Outcome {
 	return each(a, func(to addr.Address) envelope.Outcome {
 		acct, err := l.o.Directory.Find(ctx, to)
+		if errors.Is(err, account.ErrReports) {
+			return outcome(to, l.o.Reports.Read(ctx, to, a))
+		}
 		if err != nil {
 			return outcome(to, err)
 		}

@@ -334,3 +334,46 @@ func TestHasRoom(t *testing.T) {
 		}
 	}
 }
+
+// readers reads reports, or fails to.
+type readers map[string]error
+
+func (r readers) Read(_ context.Context, to addr.Address, a *envelope.Attempt) error {
+	err, there := r[to.String()]
+	if !there {
+		return errors.New("not asked for")
+	}
+	return err
+}
+
+// What comes for reports is read and not filed; what could not be counted is
+// tried again.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	p, b := newPeople(), &boxes{}
+	l := New(Options{
+		Directory: reporting{p}, Boxes: b, Clock: clock.NewFake(start), Log: slog.New(slog.DiscardHandler),
+		Reports: readers{"tls-reports@example.org": nil, "tls-reports+x@example.org": errors.New("the store is broken")},
+	})
+	e := &envelope.Envelope{}
+	for _, to := range []string{"tls-reports@example.org", "tls-reports+x@example.org", "user1@example.org"} {
+		e.Recipients = append(e.Recipients, envelope.Recipient{To: addr.MustParse(to)})
+	}
+	got := l.Deliver(t.Context(), &envelope.Attempt{Envelope: e, Body: envelope.MemoryBody([]byte("A: b\r\n\r\n")), Recipients: []int{0, 1, 2}})
+	if got[0].Status != envelope.Delivered || got[1].Status != envelope.Deferred || got[2].Status != envelope.Delivered || len(b.filed) != 1 {
+		t.Errorf("%+v, %d filed", got, len(b.filed))
+	}
+	if room, err := l.HasRoom(t.Context(), e.Recipients[0].To, 1<<40); !room || err != nil {
+		t.Error(room, err)
+	}
+}
+
+// reporting is a directory with addresses for reports.
+type reporting struct{ people }
+
+func (r reporting) Find(ctx context.Context, to addr.Address) (account.Account, error) {
+	if strings.HasPrefix(to.Local, "tls-reports") {
+		return account.Account{}, account.ErrReports
+	}
+	return r.people.Find(ctx, to)
+}

@@ -26,8 +26,8 @@ type usage struct {
 // a message for a full mailbox the sending; File decides.
 func (l *Local) HasRoom(ctx context.Context, to addr.Address, size int64) (bool, error) {
 	acct, err := l.o.Directory.Find(ctx, to)
-	if errors.Is(err, account.ErrUnknown) {
-		return true, nil // delivery will say what is wrong with it
+	if errors.Is(err, account.ErrUnknown) || errors.Is(err, account.ErrReports) {
+		return true, nil // there is no mailbox to be full, or delivery will say what is wrong
 	}
 	if err != nil || acct.Quota == 0 {
 		return err == nil, err

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gatepost/internal/control"
+	"gatepost/internal/reputation"
+)
+
+func (a *app) reports() *cobra.Command {
+	return a.group("reports", "What other servers report of your domains", a.reportsDMARC(), a.reportsTLS())
+}
+
+// domainArgument returns the domain that is asked for, if there is one.
+func domainArgument(args []string) control.Name {
+	if len(args) == 0 {
+		return control.Name{}
+	}
+	return control.Name{Name: args[0]}
+}
+
+func (a *app) reportsDMARC() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "dmarc [DOMAIN]",
+		Short: "Who sends mail in a domain's name, what fails, what to do",
+		Long: `Who sends mail in a domain's name, what of it fails, and whether it is safe to
+move to a stricter policy: what the reports of the last 30 days come to that
+arrived at dmarc-reports@DOMAIN.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return list(a, c, "reports.dmarc", domainArgument(args), asJSON, func(s reputation.DMARC) {
+				reported(c, s.Summary)
+				fmt.Fprintf(c.OutOrStdout(), "  %s, %d failed; policy %s; %s reported singly\n",
+					count(s.Messages, "message"), s.Failed, cmp.Or(escape(s.Policy), "not known"), count(s.Failures, "failure"))
+				t := newTable(c.OutOrStdout(), "  SOURCE", "MESSAGES", "FAILED", "WHAT TO DO")
+				for _, from := range s.Sources {
+					t.row("  "+cmp.Or(from.Source, "others"), from.Messages, from.Failed, from.Advice)
+				}
+				t.flush()
+			}, nothing)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func (a *app) reportsTLS() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "tls [DOMAIN]",
+		Short: "Whether other servers reach a domain safely",
+		Long: `Whether other servers reach a domain safely, what fails, and whether MTA-STS
+can go to enforce: what the reports of the last 30 days come to that arrived
+at tls-reports@DOMAIN.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return list(a, c, "reports.tls", domainArgument(args), asJSON, func(s reputation.TLS) {
+				reported(c, s.Summary)
+				fmt.Fprintf(c.OutOrStdout(), "  %s succeeded, %d failed\n", count(s.Succeeded, "session"), s.Failed)
+				t := newTable(c.OutOrStdout(), "  FAILURE", "HOST", "SESSIONS", "WHAT TO DO")
+				for _, f := range s.Failures {
+					t.row("  "+f.Result, cmp.Or(f.Host, "-"), f.Failed, f.Advice)
+				}
+				t.flush()
+			}, nothing)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// reported prints what summaries of both kinds begin with.
+func reported(c *cobra.Command, s reputation.Summary) {
+	fmt.Fprintf(c.OutOrStdout(), "%s: %s\n  %s by %s on %s", escape(s.Domain), escape(s.Advice),
+		count(s.Reports, "report"), count(int64(s.Reporters), "server"), count(int64(s.Days), "day"))
+	if s.Unproved > 0 {
+		fmt.Fprintf(c.OutOrStdout(), "; %d more, not counted, of senders that are not proved", s.Unproved)
+	}
+	fmt.Fprintln(c.OutOrStdout())
+}
+
+func nothing() error { return nil }
