@@ -32,7 +32,9 @@ move to a stricter policy: what the reports of the last 30 days come to that
 arrived at dmarc-reports@DOMAIN.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			none := true
 			return list(a, c, "reports.dmarc", domainArgument(args), asJSON, func(s reputation.DMARC) {
+				none = false
 				reported(c, s.Summary)
 				fmt.Fprintf(c.OutOrStdout(), "  %s, %d failed; policy %s; %s reported singly\n",
 					count(s.Messages, "message"), s.Failed, cmp.Or(escape(s.Policy), "not known"), count(s.Failures, "failure"))
@@ -41,7 +43,7 @@ arrived at dmarc-reports@DOMAIN.`,
 					t.row("  "+cmp.Or(from.Source, "others"), from.Messages, from.Failed, from.Advice)
 				}
 				t.flush()
-			}, nothing)
+			}, func() error { return noReports(c, none) })
 		},
 	}
 	jsonFlag(c, &asJSON)
@@ -58,7 +60,9 @@ can go to enforce: what the reports of the last 30 days come to that arrived
 at tls-reports@DOMAIN.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			none := true
 			return list(a, c, "reports.tls", domainArgument(args), asJSON, func(s reputation.TLS) {
+				none = false
 				reported(c, s.Summary)
 				fmt.Fprintf(c.OutOrStdout(), "  %s succeeded, %d failed\n", count(s.Succeeded, "session"), s.Failed)
 				t := newTable(c.OutOrStdout(), "  FAILURE", "HOST", "SESSIONS", "WHAT TO DO")
@@ -66,7 +70,7 @@ at tls-reports@DOMAIN.`,
 					t.row("  "+f.Result, cmp.Or(f.Host, "-"), f.Failed, f.Advice)
 				}
 				t.flush()
-			}, nothing)
+			}, func() error { return noReports(c, none) })
 		},
 	}
 	jsonFlag(c, &asJSON)
@@ -83,4 +87,10 @@ func reported(c *cobra.Command, s reputation.Summary) {
 	fmt.Fprintln(c.OutOrStdout())
 }
 
-func nothing() error { return nil }
+// noReports says so if there are none.
+func noReports(c *cobra.Command, none bool) error {
+	if none {
+		fmt.Fprintln(c.OutOrStdout(), "No reports have come in the last 30 days. Others send them once the records that gatepost dns shows are published.")
+	}
+	return nil
+}

@@ -77,6 +77,9 @@ func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, t
 // checkSurface looks at all but the data.
 func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audit.Finding, error) {
 	domains, err := ourDomains(ctx, cfg, op)
+	for i := range domains {
+		err = errors.Join(err, addKeys(ctx, op, &domains[i]))
+	}
 	if err != nil {
 		return nil, err
 	}

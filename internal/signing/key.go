@@ -113,7 +113,7 @@ func (r *Ring) make(ctx context.Context, d addr.Domain, now time.Time) (list []K
 		}
 		list = append(list, Key{Domain: d, Selector: now.UTC().Format("20060102") + kind.suffix, Made: now.Truncate(time.Second), name: name})
 	}
-	err = r.o.Store.Update(ctx, func(tx *store.Tx) error {
+	return list, r.o.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, k := range list {
 			if _, err := tx.Exec(`INSERT INTO signing_key (domain, selector, name, made, seen, retired) VALUES (?, ?, ?, ?, 0, 0)`,
 				string(d), k.Selector, k.name, k.Made.Unix()); err != nil {
@@ -122,10 +122,6 @@ func (r *Ring) make(ctx context.Context, d addr.Domain, now time.Time) (list []K
 		}
 		return nil
 	})
-	if err == nil {
-		r.o.Log.Warn("new keys to sign mail with: publish their records, which gatepost dns shows", "domain", d)
-	}
-	return list, err
 }
 
 // read returns all keys, the oldest of each domain first.

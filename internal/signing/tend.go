@@ -40,7 +40,11 @@ func (r *Ring) tend(ctx context.Context, d addr.Domain, list []Key, now time.Tim
 	var errs []error
 	if newest := newestOf(list); newest.IsZero() || now.Sub(newest) >= life {
 		made, err := r.make(ctx, d, now)
-		list, errs = append(list, made...), append(errs, err)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, made...)
+		r.o.Log.Warn("new keys to sign mail with: publish their records, which gatepost dns shows", "domain", d)
 	}
 	for i := range list {
 		if list[i].State() != Retired {
