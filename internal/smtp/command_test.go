@@ -336,7 +336,7 @@ func FuzzCommand(f *testing.F) {
 }
 
 func FuzzMail(f *testing.F) {
-	for _, s := range []string{"FROM:<>", "FROM: <a@b> SIZE=1 BODY=7BIT", "FROM:<@x,@y:a@b> RET=FULL ENVID=x", `FROM:<"a\> b"@b> SMTPUTF8`, "FROM:<ü@b> SMTPUTF8 AUTH=<>"} {
+	for _, s := range []string{"FROM:<>", "FROM: <a@b> SIZE=1 BODY=7BIT", "FROM:<@x,@y:a@b> RET=FULL ENVID=x", `FROM:<"a\> b"@b> SMTPUTF8`, "FROM:<ü@b> SMTPUTF8 AUTH=<>", "FROM:<a@b> REQUIRETLS"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, args string) {
