@@ -17,6 +17,9 @@ type Header struct {
 	picked []int
 }
 
+// usualHeader is what most signatures cover of a header, in octets.
+const usualHeader = 2 << 10
+
 // NewHeader finds the fields of a section.
 func NewHeader(section []byte) *Header {
 	h := &Header{}
@@ -30,6 +33,9 @@ func NewHeader(section []byte) *Header {
 // own field, Fields[at], without the value of b=: RFC 6376, section 3.7. at
 // is -1 when own is not among the fields.
 func (h *Header) Digest(names []string, c canon.Form, own []byte, at int) [32]byte {
+	if h.buf == nil {
+		h.buf = make([]byte, 0, usualHeader)
+	}
 	h.buf = h.appendPicked(h.buf[:0], names, c, at)
 	h.buf = canon.AppendField(h.buf, canon.WithoutValue(own), c)
 	return sha256.Sum256(bytes.TrimSuffix(h.buf, []byte("\r\n")))
@@ -69,27 +75,47 @@ func (h *Header) appendPicked(buf []byte, names []string, c canon.Form, own int)
 
 // singles are the fields that a message has at most once (RFC 5322, section
 // 3.6; RFC 2045) and that decide what readers show.
-var singles = []string{
+var singles = [...]string{
 	"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID",
 	"MIME-Version", "Content-Type", "Content-Transfer-Encoding",
 }
 
+// several returns those of singles that are there more than once, and how
+// often.
+func (h *Header) several() map[string]int {
+	var there [len(singles)]int
+	var list map[string]int
+	for _, f := range h.Fields {
+		for i, single := range singles {
+			if !f.Is(single) {
+				continue
+			}
+			if there[i]++; there[i] > 1 {
+				if list == nil {
+					list = map[string]int{}
+				}
+				list[single] = there[i]
+			}
+			break
+		}
+	}
+	return list
+}
+
 // doubled returns the first of singles that a signature covers, but not as
 // often as it is there.
-func (h *Header) doubled(s *Signature) string {
+func (s *Signature) doubled(several map[string]int) string {
+	if len(several) == 0 { // as in almost every message
+		return ""
+	}
 	for _, name := range singles {
-		there, signed := 0, 0
-		for _, f := range h.Fields {
-			if f.Is(name) {
-				there++
-			}
-		}
+		signed := 0
 		for _, n := range s.Headers {
 			if strings.EqualFold(n, name) {
 				signed++
 			}
 		}
-		if signed > 0 && there > signed && there > 1 {
+		if signed > 0 && several[name] > signed {
 			return name
 		}
 	}

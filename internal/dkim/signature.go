@@ -61,12 +61,18 @@ func ParseSignature(f message.Field) (*Signature, error) {
 // and i=.
 func FromTags(tags Tags) (*Signature, error) {
 	s := &Signature{Length: -1}
-	for _, read := range []func(Tags) error{s.Signer, s.canon, s.headers, s.bodyHash, s.length, s.Times, s.query} {
-		if err := read(tags); err != nil {
+	for _, read := range readers {
+		if err := read(s, tags); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// readers read the tags in this order.
+var readers = [...]func(*Signature, Tags) error{
+	(*Signature).Signer, (*Signature).canon, (*Signature).headers, (*Signature).bodyHash, (*Signature).length,
+	(*Signature).Times, (*Signature).query,
 }
 
 // Signer reads who signed and how: a=, b=, d= and s=.

@@ -91,18 +91,23 @@ func tagValue(s string) bool {
 func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+var strict = base64.StdEncoding.Strict()
+
 // decode reads base64 with white space anywhere: RFC 6376, section 2.10.
 func decode(s string) ([]byte, bool) {
-	if strings.ContainsAny(s, " \t\r\n") {
-		s = strings.Map(func(r rune) rune {
-			if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
-				return -1
-			}
-			return r
-		}, s)
+	if !strings.ContainsAny(s, " \t\r\n") {
+		b, err := strict.DecodeString(s)
+		return b, err == nil
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	return b, err == nil
+	raw := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			raw = append(raw, c)
+		}
+	}
+	b := make([]byte, strict.DecodedLen(len(raw)))
+	n, err := strict.Decode(b, raw)
+	return b[:n], err == nil
 }
 
 // items splits a list at its colons, white space around items being nothing.

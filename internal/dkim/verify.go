@@ -21,9 +21,10 @@ type Verifier struct {
 	// more than MaxSignatures.
 	Skipped int
 
-	header *Header
-	body   Body
-	list   []candidate
+	header  *Header
+	body    Body
+	list    []candidate
+	several map[string]int // fields that are there more than once and should not be
 }
 
 // candidate is a signature field on its way to a result.
@@ -128,6 +129,9 @@ func (v *Verifier) Verify(ctx context.Context, r resolve.Resolver, now time.Time
 // returns what those cover that may still be good.
 func (v *Verifier) digests(now time.Time) [][32]byte {
 	v.body.Close()
+	if len(v.list) > 0 { // else no header was kept
+		v.several = v.header.several()
+	}
 	list := make([][32]byte, len(v.list))
 	for i := range v.list {
 		c := &v.list[i]
@@ -178,7 +182,7 @@ func (v *Verifier) result(ctx context.Context, r resolve.Resolver, i int, digest
 		res.Status, res.Reason, res.Err = p.status, p.text, p.cause
 		return res
 	}
-	res.Doubled = v.header.doubled(c.sig)
+	res.Doubled = c.sig.doubled(v.several)
 	res.Reason = res.praise()
 	return res
 }
