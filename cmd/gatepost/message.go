@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) message() *cobra.Command {
-	return a.group("message", "Look at messages in files", a.messageCheck())
+	return a.group("message", "Look at messages in files", a.messageCheck(), a.messageSeal())
 }
 
 // checkFlags are the flags of message check as given.

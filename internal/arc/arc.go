@@ -7,7 +7,8 @@
 // gate makes a Verifier with the header of a message, as it does for dkim; a
 // chain that passes and leads back to a forwarder whom the operator trusts
 // may excuse a failure of DMARC (Result.Trusted). Whoever forwards a message
-// makes a Sealer and puts its fields in front of the header.
+// makes a Sealer and puts its fields in front of the header; a Forwarder does
+// so for a whole message (gatepost message seal).
 //
 // # Standards
 //

@@ -23,6 +23,7 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
@@ -187,6 +188,7 @@ func openServer(t testing.TB, dir string) *server {
 	s.queue = queue.New(queue.Options{
 		Spool: queueSpool{s.spool}, Router: s, Local: s.local, Remote: s.sink,
 		Expand: func(_ context.Context, to addr.Address) ([]addr.Address, error) { return []addr.Address{to}, nil },
+		Begin:  func([]byte) (*dkim.Signer, error) { return nil, nil },
 		Clock:  clock.System, Log: quiet, Random: rand.Reader,
 		Hostname: "mx.example.org", Postmaster: addr.MustParse("user1@example.org"),
 		Lifetime: time.Hour, DelayNotice: time.Hour, KeptFor: time.Hour,

@@ -68,32 +68,7 @@ func (k *Keys) Signer(name string) (crypto.Signer, error) {
 	if !isSigner(name) {
 		return nil, fmt.Errorf("%w: %q", ErrName, name)
 	}
-	content, err := readBounded(filepath.Join(k.dir, name))
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	return ParseSigner(content)
-}
-
-// ParseSigner reads a private key that signs: PEM with PKCS #8, or PKCS #1 as
-// opendkim-genkey writes it.
-func ParseSigner(content []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, errors.New("keys: there is no PEM block with a private key")
-	}
-	if block.Type == "RSA PRIVATE KEY" {
-		return x509.ParsePKCS1PrivateKey(block.Bytes)
-	}
-	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("keys: the private key cannot be read") // and is not repeated here
-	}
-	s, ok := private.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("keys: nothing is signed with a %T", private)
-	}
-	return s, nil
+	return ReadSigner(filepath.Join(k.dir, name))
 }
 
 // DropSigner forgets a private key.

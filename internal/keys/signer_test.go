@@ -70,13 +70,3 @@ func TestSignerNames(t *testing.T) {
 		t.Error("the secret is gone")
 	}
 }
-
-func TestParseSigner(t *testing.T) {
-	t.Parallel()
-	for _, bad := range []string{"", "x", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-		"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"} {
-		if s, err := ParseSigner([]byte(bad)); err == nil {
-			t.Errorf("%q is a %T", bad, s)
-		}
-	}
-}

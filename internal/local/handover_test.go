@@ -21,6 +21,7 @@ import (
 	"gatepost/internal/blob"
 	"gatepost/internal/blob/crashfs"
 	"gatepost/internal/clock"
+	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/queue"
@@ -197,6 +198,7 @@ func (v *village) open() bool {
 	v.local = New(Options{Directory: people, Boxes: fragile{v}, Clock: v.clock, Log: quiet})
 	v.queue = queue.New(queue.Options{
 		Spool: queueSpool{v.spool}, Router: home{}, Local: v.local, Remote: nowhere{v.t}, Clock: v.clock, Log: quiet,
+		Begin:  func([]byte) (*dkim.Signer, error) { return nil, nil },
 		Random: random, Hostname: "mx.example.org", Postmaster: addr.MustParse("postmaster@example.org"),
 		Lifetime: 5 * 24 * time.Hour, DelayNotice: 4 * 24 * time.Hour, KeptFor: 30 * 24 * time.Hour,
 		RemoteWorkers: 4, LocalWorkers: 4, PerDestination: 4,
