@@ -127,7 +127,7 @@ func (s *Self) certificate(context.Context) []Finding {
 		list = append(list, failure(check, fmt.Sprintf("The certificate is not for %s but for %s.", s.Site.Hostname, strings.Join(c.DNSNames, ", ")), "Get one for this name, or change hostname."))
 	}
 	if s.SelfSigned {
-		list = append(list, warning(check, "The certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users.", "Set certificate and key in [tls] to one that a public authority issued."))
+		list = append(list, warning(check, "The certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users.", "Set acme in [tls], or certificate and key to one that a public authority issued."))
 	}
 	for _, w := range s.KeyWarnings {
 		list = append(list, warning(check, w+".", "Mend the file's mode or its content."))

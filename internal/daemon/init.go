@@ -31,7 +31,7 @@ hostname = %q
 data     = "."                 # relative to this file
 
 [tls]
-self_signed = true             # better: certificate = "…", key = "…"
+self_signed = true             # better: acme = "https://…/directory", or certificate and key
 
 # A network whose machines may send without signing in:
 # [relay]
