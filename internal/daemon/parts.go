@@ -30,6 +30,7 @@ import (
 	"gatepost/internal/local"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
+	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
 	"gatepost/internal/reputation"
@@ -70,6 +71,7 @@ type parts struct {
 
 	protection *protect.Protection
 	reputation *reputation.Book
+	courier    *reputation.Courier
 
 	closers []func() error // in the order of opening
 }
@@ -210,6 +212,9 @@ func (p *parts) openProtection(context.Context) error {
 	p.protection = protect.New(protect.Options{
 		Store: p.db, Resolver: p.resolver, Clock: p.clock, Log: p.log, Settings: settings,
 		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return dial(ctx, netip.Addr{}, to) },
+	})
+	p.courier = reputation.NewCourier(reputation.CourierOptions{
+		DB: p.db, Tally: proof.Sums{DB: p.db}, Resolver: p.resolver, Clock: p.clock, Log: p.log, Hostname: p.hostname(), Post: p.protection.Post,
 	})
 	p.onClose(p.protection.Close)
 	return nil

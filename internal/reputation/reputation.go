@@ -4,6 +4,9 @@
 //
 // # Place in the path
 //
+// Courier is the other way round: it tells other domains, by HTTPS, how TLS
+// with them went (RFC 8460), out of the sums that proof keeps.
+//
 // local hands it what comes to tls-reports@ and dmarc-reports@ of a domain of
 // ours (Read). What is in a report is summed in the store, in one transaction
 // with a row that says that this report has been counted; the message itself
@@ -88,13 +91,17 @@ func (b *Book) Tend(ctx context.Context) {
 		if err := b.Prune(ctx); err != nil && ctx.Err() == nil {
 			b.o.Log.Error("old reports could not be removed", "error", err)
 		}
-		over := make(chan struct{})
-		timer := b.o.Clock.AfterFunc(tendEvery, func() { close(over) })
-		select {
-		case <-over:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		pause(ctx, b.o.Clock, tendEvery)
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, c clock.Clock, d time.Duration) {
+	over := make(chan struct{})
+	defer c.AfterFunc(d, func() { close(over) }).Stop()
+	select {
+	case <-over:
+	case <-ctx.Done():
 	}
 }
 
@@ -105,14 +112,22 @@ func (b *Book) Prune(ctx context.Context) error {
 		`DELETE FROM report_sum WHERE day IN (SELECT day FROM report_sum WHERE day < ? ORDER BY day LIMIT ?)`,
 		`DELETE FROM report_seen WHERE received IN (SELECT received FROM report_seen WHERE received < ? ORDER BY received LIMIT ?)`,
 	} {
-		for gone := int64(1); gone > 0; {
-			err := b.o.DB.Update(ctx, func(tx *store.Tx) (err error) {
-				gone, err = tx.Exec(query, oldest, int64(pruneBatch))
-				return err
-			})
-			if err != nil {
-				return err
-			}
+		if err := prune(ctx, b.o.DB, query, oldest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune runs a query that removes rows until there are none left.
+func prune(ctx context.Context, db *store.DB, query string, before int64) error {
+	for gone := int64(1); gone > 0; {
+		err := db.Update(ctx, func(tx *store.Tx) (err error) {
+			gone, err = tx.Exec(query, before, int64(pruneBatch))
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

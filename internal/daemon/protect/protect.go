@@ -18,6 +18,7 @@ import (
 	"gatepost/internal/mtasts"
 	"gatepost/internal/proof"
 	"gatepost/internal/reach"
+	"gatepost/internal/reputation"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 	"gatepost/internal/tlsrpt"
@@ -52,6 +53,7 @@ type Protection struct {
 
 	o       Options
 	fetcher atomic.Pointer[mtasts.Fetcher] // by the settings of now
+	poster  atomic.Pointer[reputation.Poster]
 }
 
 // New puts it together. Close must be called before the store is closed.
@@ -74,12 +76,18 @@ func New(o Options) *Protection {
 	return p
 }
 
-// Set takes other settings. MTA-STS policies may lie nowhere but where mail
-// may be sent to.
+// Set takes other settings. MTA-STS policies may lie, and TLS reports go,
+// nowhere but where mail may be sent to.
 func (p *Protection) Set(s Settings) {
 	d := &reach.Dialer{Guard: reach.Guard{Private: s.Private}, Resolver: p.o.Resolver, IPv6: s.IPv6, Dial: p.o.Dial}
 	p.Engine.SetFloor(s.Floor)
 	p.fetcher.Store(&mtasts.Fetcher{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
+	p.poster.Store(&reputation.Poster{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
+}
+
+// Post hands a TLS report over at a URL.
+func (p *Protection) Post(ctx context.Context, url string, report []byte) error {
+	return p.poster.Load().Post(ctx, url, report)
 }
 
 // Close writes what is not written yet.

@@ -32,6 +32,16 @@ CREATE TABLE report_sum (
 );
 CREATE INDEX report_sum_day ON report_sum (day);
 
+-- Reports of ours that need no more sending, by what they are about and where
+-- they went.
+CREATE TABLE report_sent (
+    day         BIGINT NOT NULL, -- its beginning
+    domain      TEXT   NOT NULL, -- that is told
+    destination TEXT   NOT NULL, -- a URL; '' when there is nothing more to send to any
+    PRIMARY KEY (day, domain, destination)
+);
+
 -- +goose Down
+DROP TABLE report_sent;
 DROP TABLE report_sum;
 DROP TABLE report_seen;
