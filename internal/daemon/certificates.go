@@ -1,13 +1,11 @@
 package daemon
 
 import (
-	"context"
 	"crypto/x509"
 	"net"
 	"time"
 
 	"gatepost/internal/acme"
-	"gatepost/internal/addr"
 	"gatepost/internal/dnsupdate"
 )
 
@@ -24,7 +22,7 @@ func (s *Server) openCertificates() error {
 	}
 	o := acme.Options{
 		Directory: s.cfg.TLS.ACME, Roots: authority, Email: s.cfg.TLS.Email,
-		Hostname: s.parts.hostname(), Domains: s.domains, Addrs: machineAddrs, Resolver: s.parts.resolver,
+		Hostname: s.parts.hostname(), Domains: s.parts.sendingDomains, Addrs: machineAddrs, Resolver: s.parts.resolver,
 		Resolvers: s.cfg.DNS.Resolvers, HTTP: webPort(s.cfg.Listen.HTTP, 80), HTTPS: webPort(s.cfg.Listen.HTTPS, 443),
 		Host: webHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
 		DB:   s.parts.db, Keys: s.parts.keys, Clock: s.parts.clock, Log: s.log,
@@ -45,15 +43,6 @@ func (s *Server) tendCertificates() {
 	if s.certs != nil {
 		s.chores.Go(func() { s.certs.Tend(s.background, s.poke) })
 	}
-}
-
-func (s *Server) domains(ctx context.Context) ([]addr.Domain, error) {
-	list, err := s.parts.directory.Domains(ctx)
-	var names []addr.Domain
-	for _, d := range list {
-		names = append(names, d.Name)
-	}
-	return names, err
 }
 
 // webPort returns the port of a door of HTTP, 0 if it is shut. One of

@@ -67,12 +67,11 @@ func NewCourier(o CourierOptions) *Courier { return &Courier{o: o, tried: map[st
 
 // Tend sends what is due, at once and from time to time, until ctx ends.
 func (c *Courier) Tend(ctx context.Context) {
-	for ctx.Err() == nil {
+	clock.Repeat(ctx, c.o.Clock, tick, func(ctx context.Context) {
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {
 			c.o.Log.Error("TLS reports could not be sent", "error", err)
 		}
-		pause(ctx, c.o.Clock, tick)
-	}
+	})
 }
 
 // round sends what is due of the day that ended last.

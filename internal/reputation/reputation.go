@@ -87,22 +87,11 @@ const tendEvery = 24 * time.Hour
 // Tend removes what is too old, at once and from time to time, until ctx
 // ends.
 func (b *Book) Tend(ctx context.Context) {
-	for ctx.Err() == nil {
+	clock.Repeat(ctx, b.o.Clock, tendEvery, func(ctx context.Context) {
 		if err := b.Prune(ctx); err != nil && ctx.Err() == nil {
 			b.o.Log.Error("old reports could not be removed", "error", err)
 		}
-		pause(ctx, b.o.Clock, tendEvery)
-	}
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, c clock.Clock, d time.Duration) {
-	over := make(chan struct{})
-	defer c.AfterFunc(d, func() { close(over) }).Stop()
-	select {
-	case <-over:
-	case <-ctx.Done():
-	}
+	})
 }
 
 // Prune removes what is too old.
