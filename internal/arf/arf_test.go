@@ -55,6 +55,7 @@ func TestRefuses(t *testing.T) {
 
 func FuzzReadMessage(f *testing.F) {
 	f.Add(letter(fields))
+	f.Add("moo\r\r\n\r\n") // an error repeated this line
 	f.Add(letter("Feedback-Type: auth-failure\r\nReported-Domain: x.example\r\n"))
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := ReadMessage(strings.NewReader(text))

@@ -45,13 +45,31 @@ type Part struct {
 // order, until it returns false. A message that breaks off or is malformed
 // has the parts up to there.
 func Each(r io.Reader, limit int64, look func(Part) (more bool)) error {
-	m, err := mail.ReadMessage(bufio.NewReader(&Limited{R: r, Left: limit}))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoMessage, err)
+	in := &source{r: &Limited{R: r, Left: limit}}
+	m, err := mail.ReadMessage(bufio.NewReader(in))
+	switch {
+	case in.err != nil:
+		return fmt.Errorf("%w: %w", ErrNoMessage, in.err)
+	case err != nil:
+		return ErrNoMessage // without the sender's words, which would end in a log
 	}
 	w := &walk{look: look}
 	_, err = w.entity(textproto.MIMEHeader(m.Header), m.Body, 0)
 	return err
+}
+
+// source is a reader that keeps why it failed.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 // walk is a walk under way.
