@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
@@ -163,11 +164,14 @@ func TestResolverDown(t *testing.T) {
 	defer silent.Close()
 	var asked atomic.Int64
 	go func() {
-		for {
-			if _, _, err := silent.ReadFrom(make([]byte, 512)); err != nil {
+		for packet := make([]byte, 512); ; {
+			n, _, err := silent.ReadFrom(packet)
+			if err != nil {
 				return
 			}
-			asked.Add(1)
+			if !bytes.Contains(packet[:n], []byte("_domainkey")) { // the server looks at its own keys, beside all sessions
+				asked.Add(1)
+			}
 		}
 	}()
 	config := fmt.Sprintf("[dns]\nresolvers = [%q]\n", silent.LocalAddr())

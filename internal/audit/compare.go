@@ -57,7 +57,7 @@ type question struct {
 // judges look at records that differ from what we print; the others must be
 // as printed.
 var judges = map[Kind]func(*question) Finding{
-	KindMX: (*question).mx, KindSPF: (*question).spf, KindDMARC: (*question).dmarc, KindTLSRPT: (*question).tlsrpt,
+	KindMX: (*question).mx, KindSPF: (*question).spf, KindDKIM: (*question).dkim, KindDMARC: (*question).dmarc, KindTLSRPT: (*question).tlsrpt,
 	KindMTASTS: (*question).mtasts,
 }
 
@@ -84,7 +84,7 @@ func (q *question) look() Finding {
 		// of several none counts.
 		return q.failure(fmt.Sprintf("%s has %d %s records, which makes all of them void.", want.Name, len(q.found), q.name()),
 			"Keep only one: "+want.Line())
-	case slices.Contains(q.found, normal(want.Value)) && (len(q.found) == 1 || want.Value != nullMX):
+	case want.Kind != KindDKIM && slices.Contains(q.found, normal(want.Value)) && (len(q.found) == 1 || want.Value != nullMX):
 		return q.ok(capital(q.what()) + " is right.")
 	}
 	if judge := judges[want.Kind]; judge != nil {
@@ -183,6 +183,15 @@ func (q *question) mx() Finding {
 		}
 	}
 	return q.failure(fmt.Sprintf("%s, not %s. %s", q.is(), q.want.Value, q.want.Why), q.publish())
+}
+
+// dkim compares keys octet by octet: they may be cut into other strings, but
+// in theirs upper and lower case differ.
+func (q *question) dkim() Finding {
+	if slices.Contains(q.texts, q.want.text) {
+		return q.ok(capital(q.what()) + " is right.")
+	}
+	return q.warning(capital(q.what())+" is another key; mail is not signed until it is ours.", "Publish in its place: "+q.want.Line())
 }
 
 // nobody is an address that no server has (RFC 5737).

@@ -37,6 +37,7 @@ type Record struct {
 	Why   string `json:"why"`   // a sentence
 
 	server string // of SPF: the host that must be let send
+	text   string // of TXT: the octets
 }
 
 // TTL is how long others may keep our records, in seconds.
@@ -149,7 +150,11 @@ func entry(k Kind, name, rtype, value, why string) Record {
 	return Record{Kind: k, Name: name, Type: rtype, Value: value, Why: why}
 }
 
-func text(k Kind, name, value, why string) Record { return entry(k, name, "TXT", Quote(value), why) }
+func text(k Kind, name, value, why string) Record {
+	r := entry(k, name, "TXT", Quote(value), why)
+	r.text = value
+	return r
+}
 
 func (s Site) spf(name, value, why string) Record {
 	r := text(KindSPF, name, value, why)

@@ -270,3 +270,22 @@ func TestWriteZone(t *testing.T) {
 		t.Errorf("%s", b.String())
 	}
 }
+
+// A key may be cut into other strings, but in it upper and lower case differ.
+func TestCompareKeys(t *testing.T) {
+	t.Parallel()
+	text := "v=DKIM1; k=rsa; p=" + strings.Repeat("Ab", 150)
+	want := Site{Hostname: "example.org"}.Records(Domain{Name: "example.org", Keys: []Key{{"s", text, "Signed."}}})
+	for zone, level := range map[string]Level{
+		text[:100] + `" "` + text[100:200] + `" "` + text[200:]:           OK,
+		strings.ToLower(text)[:200] + `" "` + strings.ToLower(text)[200:]: Warning,
+		"v=DKIM1; p=": Warning,
+	} {
+		names := resolve.NewFake("s._domainkey.example.org. TXT \"" + zone + "\"")
+		for _, f := range Compare(t.Context(), names, want) {
+			if f.Check == "dns.dkim" && f.Level != level {
+				t.Errorf("%s: %+v", zone, f)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/resolve"
 )
 
 // Tend moves each key on in its life: it makes what is missing or due, asks
@@ -79,8 +80,11 @@ func (r *Ring) tend(ctx context.Context, d addr.Domain, list []Key, now time.Tim
 func (r *Ring) look(ctx context.Context, k *Key, now time.Time) error {
 	shown, err := r.shown(ctx, k)
 	switch {
+	case errors.Is(err, resolve.ErrTemporary):
+		r.o.Log.Warn("whether the DNS shows a signing key, nobody could say now; it stays as it was", "domain", k.Domain, "selector", k.Selector, "err", err)
+		return nil
 	case err != nil || shown == !k.Seen.IsZero():
-		return err // what nobody knows stays as it was
+		return err
 	case shown:
 		k.Seen = now
 		r.o.Log.Info("a signing key is in the DNS and comes into use", "domain", k.Domain, "selector", k.Selector)
