@@ -12,39 +12,34 @@ import (
 
 func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
-		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(),
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(),
 		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
 		a.onAccount("release", "Let a frozen account sign in again", "Released"),
 		a.accountRemove())
 }
 
 func (a *app) accountAdd() *cobra.Command {
-	var stdin, admin bool
+	var pw newPassword
+	var admin bool
 	c := &cobra.Command{
 		Use:   "add ADDRESS",
 		Short: "Make an account",
-		Long: `Make an account in a domain of ours. The password is asked for, or read
-from standard input with --password-stdin.`,
+		Long: `Make an account in a domain of ours. The password is asked for, read from
+standard input with --password-stdin, or made with --generate.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			pw, err := password(c, stdin)
-			if err != nil {
-				return err
-			}
 			role := "user"
 			if admin {
 				role = "admin"
 			}
-			return a.do(c, "account.add", control.AccountAdd{Address: args[0], Password: pw, Role: role}, "Added "+args[0]+".")
+			return a.withPassword(c, &pw, args[0], "account.add", "Added "+args[0]+".", func(chosen string) any {
+				return control.AccountAdd{Address: args[0], Password: chosen, Role: role}
+			})
 		},
 	}
-	passwordFlag(c, &stdin)
+	pw.flags(c)
 	c.Flags().BoolVar(&admin, "admin", false, "make it an administrator")
 	return c
-}
-
-func passwordFlag(c *cobra.Command, stdin *bool) {
-	c.Flags().BoolVar(stdin, "password-stdin", false, "read the password from standard input")
 }
 
 func (a *app) accountList() *cobra.Command {
@@ -54,9 +49,9 @@ func (a *app) accountList() *cobra.Command {
 		Short: "List the accounts",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			t := newTable(c.OutOrStdout(), "ACCOUNT", "ROLE", "USED", "QUOTA", "STATE")
+			t := newTable(c.OutOrStdout(), "ACCOUNT", "ROLE", "USED", "QUOTA", "STATE", "PASSWORD")
 			return list(a, c, "account.list", control.None{}, asJSON, func(i control.AccountInfo) {
-				t.row(i.Address, i.Role, size(i.Used), bound(i.Quota, size), state(i))
+				t.row(i.Address, i.Role, size(i.Used), bound(i.Quota, size), state(i), passwordState(i.Password))
 			}, t.flush)
 		},
 	}
@@ -93,6 +88,13 @@ func (a *app) accountShow() *cobra.Command {
 				t.row("used", size(i.Used))
 				t.row("quota", bound(i.Quota, size))
 				t.row("recipients a day", bound(int64(i.SendingPerDay), func(n int64) string { return fmt.Sprint(n) }))
+				t.row("password", passwordState(i.Password))
+				if p := i.Password; p != nil {
+					t.row("password set", p.Set.Format("2006-01-02 15:04 UTC"))
+					if p.RunsOut != nil {
+						t.row("password runs out", p.RunsOut.Format("2006-01-02 15:04 UTC"))
+					}
+				}
 				t.row("added", i.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()
 			})
@@ -155,24 +157,6 @@ func limit(c *cobra.Command, flag, value string) (*int64, error) {
 		}
 	}
 	return &n, nil
-}
-
-func (a *app) accountPassword() *cobra.Command {
-	var stdin bool
-	c := &cobra.Command{
-		Use:   "password ADDRESS",
-		Short: "Set an account's password",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			pw, err := password(c, stdin)
-			if err != nil {
-				return err
-			}
-			return a.do(c, "account.password", control.AccountPassword{Address: args[0], Password: pw}, "The password of "+args[0]+" is set.")
-		},
-	}
-	passwordFlag(c, &stdin)
-	return c
 }
 
 // onAccount returns a command that changes an account and needs nothing but

@@ -8,12 +8,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/audit"
+	"gatepost/internal/config"
 	"gatepost/internal/daemon"
 )
 
 func (a *app) init() *cobra.Command {
 	var s daemon.Setup
-	var stdin bool
+	var pw newPassword
 	c := &cobra.Command{
 		Use:   "init DIR --hostname HOST --domain DOMAIN --account ADDRESS",
 		Short: "Set up a server in a directory",
@@ -24,8 +25,10 @@ account, who administers it, and print the DNS records and the next step.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			s.Dir = args[0]
+			policy := daemon.PasswordPolicy(config.Default())
+			policy.File = "" // nobody has loaded one yet
 			var err error
-			if s.Password, err = password(c, stdin); err != nil {
+			if s.Password, err = pw.read(c, policy, s.Account); err != nil {
 				return err
 			}
 			cfg, records, err := daemon.Init(c.Context(), s)
@@ -38,6 +41,7 @@ account, who administers it, and print the DNS records and the next step.`,
 			}
 			out := c.OutOrStdout()
 			fmt.Fprintf(out, "Gatepost is set up in %s: domain %s, account %s.\n\n", s.Dir, s.Domain, s.Account)
+			pw.tell(c, s.Password)
 			fmt.Fprintf(out, "Publish these DNS records where %s is administered:\n\n", s.Domain)
 			printRecords(out, records)
 			fmt.Fprintf(out, "\nThen start it, and look at it:\n\n  gatepost serve --config %s\n  gatepost check --config %s\n", file, file)
@@ -47,7 +51,7 @@ account, who administers it, and print the DNS records and the next step.`,
 	c.Flags().StringVar(&s.Hostname, "hostname", "", "the `NAME` of this server, as MX records will point to it")
 	c.Flags().StringVar(&s.Domain, "domain", "", "the first `DOMAIN` whose mail is ours")
 	c.Flags().StringVar(&s.Account, "account", "", "the first account, an `ADDRESS` in that domain")
-	passwordFlag(c, &stdin)
+	pw.flags(c)
 	for _, f := range []string{"hostname", "domain", "account"} {
 		c.MarkFlagRequired(f)
 	}

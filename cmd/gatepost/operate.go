@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatepost/internal/addr"
 	"gatepost/internal/control"
 	"gatepost/internal/daemon"
+	"gatepost/internal/passwords"
 )
 
 // maxPassword bounds what is read as a password, in octets.
@@ -108,6 +111,38 @@ func show[T any](a *app, c *cobra.Command, verb string, args any, asJSON bool, p
 	})
 }
 
+// newPassword says where a new password comes from.
+type newPassword struct {
+	stdin    bool
+	generate bool
+}
+
+func (p *newPassword) flags(c *cobra.Command) {
+	c.Flags().BoolVar(&p.stdin, "password-stdin", false, "read the password from standard input")
+	c.Flags().BoolVar(&p.generate, "generate", false, "make a strong password and show it, this once")
+	c.MarkFlagsMutuallyExclusive("password-stdin", "generate")
+}
+
+// read returns a password: one that is made as the policy wants it, or what a
+// person gives.
+func (p *newPassword) read(c *cobra.Command, policy *passwords.Policy, address string) (string, error) {
+	if !p.generate {
+		return password(c, p.stdin)
+	}
+	a, err := addr.Parse(address)
+	if err != nil {
+		return "", fmt.Errorf("%q is not an address: %w", address, err)
+	}
+	return passwords.Generate(rand.Reader, policy, passwords.Person{Address: a})
+}
+
+// tell shows a password that was made, once it is set.
+func (p *newPassword) tell(c *cobra.Command, pw string) {
+	if p.generate {
+		fmt.Fprintf(c.OutOrStdout(), "Its password, which is shown only now:\n\n    %s\n\n", pw)
+	}
+}
+
 // password reads a password: from standard input as one line, or from the
 // terminal twice without showing it. It is never an argument, which every
 // user of the machine could read.
@@ -125,7 +160,7 @@ func password(c *cobra.Command, fromStdin bool) (string, error) {
 	}
 	in, ok := c.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return "", fmt.Errorf("there is no terminal to ask for the password; use --password-stdin")
+		return "", fmt.Errorf("there is no terminal to ask for the password; use --password-stdin or --generate")
 	}
 	first, err := ask(c, in, "Password: ")
 	if err != nil {

@@ -28,7 +28,10 @@
 // # Credentials
 //
 // Passwords are kept as Argon2id, and as SCRAM keys sealed with a key that is
-// not in the store; device passwords as SHA-256 and SCRAM keys.
+// not in the store; device passwords as SHA-256 and SCRAM keys. What people
+// choose must pass the policy of package passwords, whichever way it is set;
+// how strong it was, and a mark by which two that are the same are known, are
+// sealed beside the hash. The hashes of the last ones are kept too.
 //
 // # Rooms
 //
@@ -62,6 +65,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
+	"gatepost/internal/passwords"
 	"gatepost/internal/store"
 )
 
@@ -107,6 +111,7 @@ type Options struct {
 
 	HashRuns          int  // Argon2id runs at once, 64 MiB each
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
+	Passwords         *passwords.Policy
 
 	Quota     int64 // octets, for accounts that have none of their own
 	SendLimit int   // recipients a day, likewise
@@ -126,7 +131,9 @@ type Directory struct {
 	Counters Counters
 
 	db     *store.DB
+	keys   *keys.Keys
 	o      Options
+	policy atomic.Pointer[passwords.Policy]
 	signin *signin.Desk
 	sent   sent
 	later  later
@@ -148,11 +155,13 @@ func New(db *store.DB, k *keys.Keys, o Options) *Directory {
 func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Directory {
 	d := &Directory{
 		db:       db,
+		keys:     k,
 		o:        o,
 		later:    later{db: db, clock: o.Clock, log: o.Log, pending: map[pending]func(*store.Tx) error{}},
 		known:    recent.New[addr.Address, *entry](cachedAddresses),
 		nobodies: recent.New[addr.Address, struct{}](cachedUnknown),
 	}
+	d.SetPolicy(o.Passwords)
 	d.signin = signin.New(desk{d}, signin.Options{
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,

@@ -18,6 +18,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
+	"gatepost/internal/passwords"
 	"gatepost/internal/store"
 )
 
@@ -48,6 +49,7 @@ func newHouse(t testing.TB, change ...func(*Options)) *house {
 	h.o = Options{
 		Hostname: "mx.example.net", Clock: h.clock, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(&h.log, nil)),
 		HashRuns: 2, ScramForPasswords: true, Quota: 1 << 30, SendLimit: 100,
+		Passwords: usual(),
 	}
 	for _, f := range change {
 		f(&h.o)
@@ -56,6 +58,9 @@ func newHouse(t testing.TB, change ...func(*Options)) *house {
 	t.Cleanup(h.close)
 	return h
 }
+
+// usual is the policy of a configuration that says nothing.
+func usual() *passwords.Policy { return &passwords.Policy{MinLength: 12, Strength: 3, History: 5} }
 
 func (h *house) open() {
 	h.t.Helper()

@@ -86,7 +86,7 @@ func TestAccounts(t *testing.T) {
 	}
 	_, err = h.AddAccount(ctx, addr.MustParse("x@example.org"), password, "root")
 	says(t, "a role", err, `there is no role "root"`)
-	for pw, want := range map[string]string{"short": "shorter than 8", "new@example.org": "the address itself", strings.Repeat("x", 1001): "longer than 1000"} {
+	for pw, want := range map[string]string{"short": "has 5 characters, and 12 are the least", "new@example.org": "the address itself", "qwertyuiop12": "it is known", strings.Repeat("x", 1001): "longer than 1000"} {
 		_, err := h.AddAccount(ctx, addr.MustParse("new@example.org"), pw, User)
 		says(t, "a password", err, want)
 	}
@@ -479,7 +479,7 @@ func TestSignInFollowsTheAccount(t *testing.T) {
 			}
 		}
 	}
-	const next = "another good one"
+	const next = "another quite good one"
 	expect("at first", password, true)
 	_, phone, err := h.AddDevice(ctx, henry, "phone")
 	if err != nil {
@@ -568,7 +568,7 @@ func TestAccountIsReplacedWhileHashing(t *testing.T) {
 		h.accounts("henry@example.org")
 	}
 	hook = replace
-	says(t, "set password", h.SetPassword(ctx, henry, "the first owner's"), "there is no account")
+	says(t, "set password", h.SetPassword(ctx, henry, "the first owner's cupboard"), "there is no account")
 	hook = replace
 	_, _, err := h.AddDevice(ctx, henry, "the first owner's")
 	says(t, "add device", err, "there is no account")

@@ -10,6 +10,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/addr"
+	"gatepost/internal/passwords"
 	"gatepost/internal/store"
 )
 
@@ -35,7 +36,7 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 	if _, err := ParseRole(string(role)); err != nil {
 		return Account{}, err
 	}
-	p, err := secret.Choose(password, a)
+	p, rating, err := d.choose(password, passwords.Person{Address: a})
 	if err != nil {
 		return Account{}, err
 	}
@@ -47,7 +48,7 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 		Account: Account{Address: a, Role: role, Quota: Configured, SendLimit: Configured, Created: d.o.Clock.Now()},
 		Salt:    d.signin.Salt(a), Iterations: secret.ScramIterations,
 	}
-	fresh, err := d.signin.NewPassword(ctx, p, who.Salt, who.Iterations)
+	fresh, err := d.signin.NewPassword(ctx, p, rating, who.Salt, who.Iterations)
 	if err != nil {
 		return Account{}, err
 	}
@@ -194,32 +195,6 @@ func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
 			return err
 		}
 		return record.DeleteAccount(tx, p.ID)
-	})
-}
-
-// SetPassword replaces the password. Device passwords stay.
-func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password string) error {
-	pw, err := secret.Choose(password, a)
-	if err != nil {
-		return err
-	}
-	before, err := d.person(ctx, a)
-	if err != nil {
-		return err
-	}
-	fresh, err := d.signin.NewPassword(ctx, pw, before.Salt, before.Iterations)
-	if err != nil {
-		return err
-	}
-	return d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) error {
-		if now.ID != before.ID { // removed and made again while we hashed
-			return errNoAccount(a)
-		}
-		if err := record.DeletePassword(tx, now.ID); err != nil {
-			return err
-		}
-		_, err := d.signin.Keep(tx, now.ID, fresh, d.o.Clock.Now())
-		return err
 	})
 }
 

@@ -15,15 +15,16 @@ type Config struct {
 	// The directory of everything that Gatepost stores, relative to this file. It is made with mode 0700 when it is missing.
 	Data string `toml:"data"`
 
-	Listen  Listen   `toml:"listen"`
-	TLS     TLS      `toml:"tls"`
-	DNS     DNS      `toml:"dns"`
-	Relay   Relay    `toml:"relay"`
-	Trusted Trusted  `toml:"trusted"`
-	Sender  []Sender `toml:"sender"`
-	Remote  Remote   `toml:"remote"`
-	Limits  Limits   `toml:"limits"`
-	Route   []Route  `toml:"route"`
+	Listen   Listen   `toml:"listen"`
+	TLS      TLS      `toml:"tls"`
+	DNS      DNS      `toml:"dns"`
+	Relay    Relay    `toml:"relay"`
+	Trusted  Trusted  `toml:"trusted"`
+	Sender   []Sender `toml:"sender"`
+	Remote   Remote   `toml:"remote"`
+	Password Password `toml:"password"`
+	Limits   Limits   `toml:"limits"`
+	Route    []Route  `toml:"route"`
 
 	file  string // where it was read from, as it was named
 	text  []byte
@@ -139,6 +140,20 @@ type Route struct {
 	PasswordFile string `toml:"password_file"`
 	// File with OAuth2 client settings for Gmail and Microsoft; not built yet.
 	OAuth2 string `toml:"oauth2"`
+}
+
+// Password is about the passwords that people choose for their accounts, whichever way they are set. Those that are common or were breached are refused in any case: passwords.md tells how, and how to load a larger list.
+type Password struct {
+	// The least number of characters; 8 is the least that can be asked for.
+	MinLength int `toml:"min_length"`
+	// The least strength that zxcvbn finds, from 0 to 4, with the person's own names taken for known.
+	Strength int `toml:"strength"`
+	// Kinds of characters that must be in it: any of "lower", "upper", "digit", "symbol". It makes people choose worse passwords; it is for those whose rules ask for it.
+	Require []string `toml:"require"`
+	// How many of the last passwords may not come again, the present one among them; at most 10, since each is hashed against.
+	History int `toml:"history"`
+	// After how long a password runs out: then nobody can sign in with it before a new one is set, and whoever tries is told so. Mail still arrives, and device passwords do not run out. "0s" is never, which is better: people who must change passwords choose worse ones.
+	MaxAge Span `toml:"max_age"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.

@@ -130,6 +130,13 @@ func TestRefused(t *testing.T) {
 		{"update without key", minimal + "[dns.update]\nserver = \"192.0.2.1\"\n", "f.toml:2: dns.update: it needs key,"},
 		{"update without key file", minimal + "[dns.update]\nserver = \"192.0.2.1\"\nkey = \"k\"\n", "f.toml:2: dns.update: it needs key_file"},
 		{"update with a broken hash", minimal + "[dns.update]\nserver = \"192.0.2.1\"\nkey = \"k\"\nkey_file = \"f\"\nalgorithm = \"hmac-md5\"\n", "f.toml:6: dns.update.algorithm: \"hmac-md5\" is not one of"},
+		{"passwords of seven characters", minimal + "[password]\nmin_length = 7\n", "f.toml:3: password.min_length: it must be from 8 to 64"},
+		{"passwords that nobody types", minimal + "[password]\nmin_length = 65\n", "f.toml:3: password.min_length: it must be from 8 to 64"},
+		{"strength beyond the scale", minimal + "[password]\nstrength = 5\n", "f.toml:3: password.strength: it must be from 0 to 4"},
+		{"a long history", minimal + "[password]\nhistory = 11\n", "f.toml:3: password.history: it must be from 0 to 10"},
+		{"unknown class", minimal + "[password]\nrequire = [\"digits\"]\n", "f.toml:3: password.require: \"digits\" is not one of lower, upper, digit, symbol"},
+		{"class twice", minimal + "[password]\nrequire = [\"digit\", \"digit\"]\n", "f.toml:3: password.require: \"digit\" is there twice"},
+		{"passwords of an hour", minimal + "[password]\nmax_age = \"1h\"\n", "f.toml:3: password.max_age: it must be at least 1d"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,11 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/dnsupdate"
+	"gatepost/internal/passwords"
 )
 
 // The values of [[sender]] failure.
@@ -31,7 +33,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -222,6 +224,35 @@ func (c *Config) checkRemote() error {
 		return nil
 	}
 	return c.at("remote.tls", "%q is not one of opportunistic, require, verify", c.Remote.TLS)
+}
+
+// checkPassword refuses what would make passwords worse than no policy.
+func (c *Config) checkPassword() error {
+	p := c.Password
+	for _, b := range []struct {
+		key            string
+		n, least, most int
+	}{
+		{"min_length", p.MinLength, passwords.Floor, passwords.Ceiling},
+		{"strength", p.Strength, 0, passwords.MaxStrength},
+		{"history", p.History, 0, passwords.MaxHistory},
+	} {
+		if b.n < b.least || b.n > b.most {
+			return c.at("password."+b.key, "it must be from %d to %d", b.least, b.most)
+		}
+	}
+	for i, s := range p.Require {
+		if _, err := passwords.ParseClass(s); err != nil {
+			return c.at("password.require", "%v", err)
+		}
+		if slices.Contains(p.Require[:i], s) {
+			return c.at("password.require", "%q is there twice", s)
+		}
+	}
+	if p.MaxAge != 0 && p.MaxAge < Span(day) {
+		return c.at("password.max_age", "it must be at least 1d, or 0 for never")
+	}
+	return nil
 }
 
 func (c *Config) checkRoutes() error {

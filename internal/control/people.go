@@ -172,6 +172,8 @@ type AccountInfo struct {
 	Used          int64     `json:"used"`  // octets
 	SendingPerDay int       `json:"sending_per_day"`
 	Created       time.Time `json:"created"`
+	// Password is what may be known of it; nil: there is none.
+	Password *PasswordInfo `json:"password,omitempty"`
 }
 
 // AccountAdd are the arguments of account.add.
@@ -190,12 +192,6 @@ type AccountSet struct {
 	SendingPerDay *int    `json:"sending_per_day"`
 }
 
-// AccountPassword are the arguments of account.password.
-type AccountPassword struct {
-	Address  string `json:"address"`
-	Password string `json:"password"`
-}
-
 func (d *Desk) addAccount(ctx context.Context, a AccountAdd, emit Emit) error {
 	address, err := parseAddress(a.Address)
 	if err != nil {
@@ -209,17 +205,15 @@ func (d *Desk) addAccount(ctx context.Context, a AccountAdd, emit Emit) error {
 	if err != nil {
 		return err
 	}
-	return d.emitAccount(ctx, acc, emit)
+	return d.emitAccounts(ctx, emit, acc)
 }
 
 func (d *Desk) listAccounts(ctx context.Context, _ None, emit Emit) error {
 	list, err := d.Directory.Accounts(ctx)
-	for _, acc := range list {
-		if err := d.emitAccount(ctx, acc, emit); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	return d.emitAccounts(ctx, emit, list...)
 }
 
 func (d *Desk) showAccount(ctx context.Context, a Name, emit Emit) error {
@@ -227,7 +221,7 @@ func (d *Desk) showAccount(ctx context.Context, a Name, emit Emit) error {
 	if err != nil {
 		return err
 	}
-	return d.emitAccount(ctx, acc, emit)
+	return d.emitAccounts(ctx, emit, acc)
 }
 
 func (d *Desk) account(ctx context.Context, name string) (account.Account, error) {
@@ -238,12 +232,25 @@ func (d *Desk) account(ctx context.Context, name string) (account.Account, error
 	return d.Directory.Account(ctx, address)
 }
 
-func (d *Desk) emitAccount(ctx context.Context, acc account.Account, emit Emit) error {
-	used, err := d.Boxes.Used(ctx, acc.ID)
+func (d *Desk) emitAccounts(ctx context.Context, emit Emit, list ...account.Account) error {
+	all, err := d.Directory.Passwords(ctx)
 	if err != nil {
 		return err
 	}
-	return emit(AccountInfo{acc.Address.Unicode(), string(acc.Role), acc.Frozen, acc.Quota, used, acc.SendLimit, acc.Created}, nil)
+	for _, acc := range list {
+		used, err := d.Boxes.Used(ctx, acc.ID)
+		if err != nil {
+			return err
+		}
+		info := AccountInfo{acc.Address.Unicode(), string(acc.Role), acc.Frozen, acc.Quota, used, acc.SendLimit, acc.Created, nil}
+		if p, has := all[acc.ID]; has {
+			info.Password = passwordInfo(p)
+		}
+		if err := emit(info, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
@@ -260,14 +267,6 @@ func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
 		return err
 	}
 	return d.showAccount(ctx, Name{a.Address}, emit)
-}
-
-func (d *Desk) setPassword(ctx context.Context, a AccountPassword, _ Emit) error {
-	address, err := parseAddress(a.Address)
-	if err != nil {
-		return err
-	}
-	return d.Directory.SetPassword(ctx, address, a.Password)
 }
 
 func (d *Desk) freezeAccount(ctx context.Context, a Name, emit Emit) error {

@@ -32,7 +32,7 @@ func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
 		return nil, err
 	}
 	defer op.Close()
-	return checkSurface(ctx, cfg, op)
+	return checkSurface(ctx, cfg, op, false)
 }
 
 // CheckDeep is Check and reads all that is stored, through the running server
@@ -55,7 +55,7 @@ func CheckDeep(ctx context.Context, cfg *config.Config, progress func(done, tota
 
 func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, total int64)) ([]audit.Finding, error) {
 	op := &Operator{socket: socketPath(cfg)}
-	list, err := checkSurface(ctx, cfg, op)
+	list, err := checkSurface(ctx, cfg, op, true)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,9 @@ func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, t
 	return list, err
 }
 
-// checkSurface looks at all but the data.
-func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audit.Finding, error) {
+// checkSurface looks at all but the data; whole reads the list of breached
+// passwords to its end.
+func checkSurface(ctx context.Context, cfg *config.Config, op *Operator, whole bool) ([]audit.Finding, error) {
 	domains, err := ourDomains(ctx, cfg, op)
 	for i := range domains {
 		err = errors.Join(err, addKeys(ctx, op, &domains[i]))
@@ -94,7 +95,11 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator) ([]audi
 	if err := issued(ctx, op, self); err != nil {
 		return nil, err
 	}
-	return append(self.Check(ctx), checkUpdater(cfg)...), nil
+	old, err := checkRunsOut(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(self.Check(ctx), checkUpdater(cfg), checkLists(cfg, whole), old), nil
 }
 
 // issued puts in place of our own certificate the one that an authority
@@ -187,7 +192,7 @@ func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, t
 	if err != nil {
 		return nil, err
 	}
-	list = append(self.Check(ctx), list...)
+	list = slices.Concat(self.Check(ctx), checkLists(cfg, true), list)
 	return list, look(ctx, cfg, db, k, progress, found)
 }
 

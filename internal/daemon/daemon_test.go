@@ -249,7 +249,7 @@ func TestInitRefuses(t *testing.T) {
 		{"no domain", func(s *Setup) { s.Domain = "exa mple" }, "is not a domain"},
 		{"short name", func(s *Setup) { s.Hostname = "mx" }, "is not a full host name"},
 		{"injection", func(s *Setup) { s.Hostname = "mx.a\"\n[relay]\nnetworks=[\"1.0.0.0/8\"]" }, "hostname"},
-		{"weak password", func(s *Setup) { s.Password = "x" }, "shorter than 8"},
+		{"weak password", func(s *Setup) { s.Password = "x" }, "has 1 character, and 12 are the least"},
 	} {
 		s := good
 		tt.change(&s)

@@ -148,6 +148,7 @@ func (s *Server) reload() {
 	if err := s.parts.keys.Reload(); err != nil {
 		s.log.Error("the certificate is not taken over", "error", err)
 	}
+	s.parts.directory.SetPolicy(PasswordPolicy(cfg))
 	s.parts.resolver.Reload()
 	select {
 	case s.poke <- struct{}{}: // after the DNS may have changed

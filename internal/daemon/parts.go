@@ -132,7 +132,7 @@ func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
-		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords,
+		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: PasswordPolicy(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
 	})
 	p.onClose(func() error { p.directory.Close(); return nil })

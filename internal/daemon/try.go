@@ -23,6 +23,7 @@ import (
 	"gatepost/internal/config"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/message"
+	"gatepost/internal/passwords"
 )
 
 // What a first look is made of: a domain of RFC 6761, section 6.2, which can
@@ -46,7 +47,7 @@ func Try(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	t := &trial{out: out, dir: dir, password: rand.Text()[:16]}
+	t := &trial{out: out, dir: dir}
 	if err := t.start(ctx); err != nil {
 		return err
 	}
@@ -88,6 +89,9 @@ ipv6 = false
 		return err
 	}
 	if err := writeNew(path, text); err != nil {
+		return err
+	}
+	if t.password, err = passwords.Generate(rand.Reader, PasswordPolicy(cfg), passwords.Person{Address: addr.MustParse(tryAccount)}); err != nil {
 		return err
 	}
 	if err := fill(ctx, cfg, tryDomain, tryAccount, t.password); err != nil {

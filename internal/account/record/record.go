@@ -54,6 +54,8 @@ type Credential struct {
 	Argon2 string // of a password: PHC
 	SHA256 []byte // of a device
 	Scram  []byte // sealed; may be empty
+	Rating []byte // of a password: sealed; empty if it was never rated
+	Set    time.Time
 	Used   atomic.Int64
 }
 
@@ -88,19 +90,20 @@ func ReadPerson(tx *store.Tx, a addr.Address) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(`SELECT id, kind, name, argon2, sha256, scram, used FROM credential WHERE account = ? ORDER BY id`, p.ID)
+	rows, err := tx.Query(`SELECT id, kind, name, argon2, sha256, scram, rating, created, used FROM credential WHERE account = ? ORDER BY id`, p.ID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var (
-			c    Credential
-			used int64
+			c             Credential
+			created, used int64
 		)
-		if err := rows.Scan(&c.ID, &c.Kind, &c.Name, &c.Argon2, &c.SHA256, &c.Scram, &used); err != nil {
+		if err := rows.Scan(&c.ID, &c.Kind, &c.Name, &c.Argon2, &c.SHA256, &c.Scram, &c.Rating, &created, &used); err != nil {
 			return nil, err
 		}
+		c.Set = time.Unix(created, 0).UTC()
 		c.Used.Store(used)
 		p.Credentials = append(p.Credentials, &c)
 	}
@@ -169,10 +172,10 @@ func DeleteAccount(tx *store.Tx, id int64) error {
 }
 
 // InsertCredential keeps a credential of an account.
-func InsertCredential(tx *store.Tx, account int64, c *Credential, created time.Time) error {
-	_, err := tx.Exec(`INSERT INTO credential (id, account, kind, name, argon2, sha256, scram, created, used)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		c.ID, account, string(c.Kind), c.Name, c.Argon2, full(c.SHA256), full(c.Scram), created.Unix())
+func InsertCredential(tx *store.Tx, account int64, c *Credential) error {
+	_, err := tx.Exec(`INSERT INTO credential (id, account, kind, name, argon2, sha256, scram, rating, created, used)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		c.ID, account, string(c.Kind), c.Name, c.Argon2, full(c.SHA256), full(c.Scram), full(c.Rating), c.Set.Unix())
 	return err
 }
 

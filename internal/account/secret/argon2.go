@@ -74,6 +74,35 @@ func (h *Hasher) Hash(ctx context.Context, p Password) (string, error) {
 	return w.String(), nil
 }
 
+// Mark returns what is the same for two equal passwords, by which one sees
+// that they are, over a salt that is the caller's. It costs what Hash does,
+// so that it is no quicker way to guess.
+func (h *Hasher) Mark(ctx context.Context, p Password, salt []byte) ([]byte, error) {
+	done, err := h.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return h.run(p, phc{h.cost, salt, nil}), nil
+}
+
+// IsOne reports whether p is what one of the stored hashes is of. Like Hash it
+// waits its turn, for each.
+func (h *Hasher) IsOne(ctx context.Context, p Password, stored []string) (bool, error) {
+	for _, s := range stored {
+		done, err := h.enter(ctx)
+		if err != nil {
+			return false, err
+		}
+		same := h.Verify(p, s)
+		done()
+		if same {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Turn waits until there is room for one Verify. done ends the turn. It
 // returns ErrBusy where too many wait already.
 func (h *Hasher) Turn(ctx context.Context) (done func(), err error) {

@@ -24,18 +24,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/xdg-go/stringprep"
-
-	"gatepost/internal/addr"
 )
 
-// Bounds of a password that a person chooses.
-const (
-	// MinCharacters is for new passwords: NIST SP 800-63B, section 5.1.1.2.
-	MinCharacters = 8
-	// MaxOctets is checked before anything else is done with a password, so
-	// that nobody makes us prepare and hash megabytes.
-	MaxOctets = 1000
-)
+// MaxOctets is checked before anything else is done with a password, so that
+// nobody makes us prepare and hash megabytes.
+const MaxOctets = 1000
 
 // Password is a secret as it is hashed: not empty, bounded, after SASLprep.
 type Password string
@@ -43,13 +36,11 @@ type Password string
 // String keeps passwords out of logs and errors.
 func (Password) String() string { return "(password)" }
 
-// Errors of Prepare and Choose: plain sentences.
+// Errors of Prepare: plain sentences.
 var (
 	ErrEmpty     = errors.New("the password is empty")
 	ErrTooLong   = fmt.Errorf("the password is longer than %d octets", MaxOctets)
-	ErrTooShort  = fmt.Errorf("the password is shorter than %d characters", MinCharacters)
 	ErrCharacter = errors.New("the password has a character that not every device can type alike, such as a control character or an emoji")
-	ErrAddress   = errors.New("the password is the address itself")
 )
 
 // Prepare reads a secret as it came from a client or a person.
@@ -80,21 +71,6 @@ func printableASCII(s string) bool {
 		}
 	}
 	return true
-}
-
-// Choose is Prepare for a new password of the account.
-func Choose(s string, account addr.Address) (Password, error) {
-	p, err := Prepare(s)
-	if err != nil {
-		return "", err
-	}
-	if utf8.RuneCountInString(string(p)) < MinCharacters {
-		return "", ErrTooShort
-	}
-	if f := addr.FoldLocal(string(p)); f == account.Fold().String() || f == addr.FoldLocal(account.Unicode()) {
-		return "", ErrAddress
-	}
-	return p, nil
 }
 
 // Sum returns the hash of a device password.

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/xdg-go/stringprep"
-
-	"gatepost/internal/addr"
 )
 
 // cheap is a cost for tests that hash a lot.
@@ -67,26 +65,6 @@ func TestPrepareIsSASLprep(t *testing.T) {
 	}
 }
 
-func TestChoose(t *testing.T) {
-	t.Parallel()
-	who := addr.MustParse("henry.ford@example.org")
-	for in, want := range map[string]error{
-		"12345678":                     nil,
-		"1234567":                      ErrTooShort,
-		"ééééééé":                      ErrTooShort, // 14 octets, 7 characters
-		"éééééééé":                     nil,
-		"\u00ad\u00ad1234567":          ErrTooShort, // counted after it was prepared
-		"henry.ford@example.org":       ErrAddress,
-		"Henry.Ford@Example.ORG":       ErrAddress,
-		"henry.ford@example.org!":      nil,
-		strings.Repeat("x", MaxOctets): nil,
-	} {
-		if _, err := Choose(in, who); !errors.Is(err, want) {
-			t.Errorf("%.20q: %v", in, err)
-		}
-	}
-}
-
 func TestPasswordIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"%v", "%s", "%+v"} {
@@ -128,6 +106,25 @@ func TestHash(t *testing.T) {
 	}
 	if n.Load() != 3 {
 		t.Errorf("%d runs", n.Load())
+	}
+}
+
+// A mark is the same for the same password and salt, and for nothing else.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	h, n := testHasher(1)
+	seen := map[string]bool{}
+	for _, p := range []Password{"correct horse", "correct horse", "Correct horse"} {
+		for _, salt := range []string{"salt of sixteen.", "another of those"} {
+			m, err := h.Mark(context.Background(), p, []byte(salt))
+			if err != nil || len(m) != hashSize {
+				t.Fatal(m, err)
+			}
+			seen[string(m)] = true
+		}
+	}
+	if len(seen) != 4 || n.Load() != 6 {
+		t.Errorf("%d marks of %d runs", len(seen), n.Load())
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package signin makes credentials and checks them: it runs the exchanges in
 // which a client says who it is.
 //
-// Every failure has one answer, whatever the reason (errRefused). An unknown
+// Every failure has one answer, whatever the reason (errRefused), but for a
+// password that was right and has run out: whoever has it hears that. An unknown
 // name costs what a known one does: with PLAIN and LOGIN one Argon2id run,
 // with SCRAM an exchange over a salt and keys made up of the name, which stay
 // the same. Guessing is slowed before a credential is looked at, also one
@@ -36,6 +37,9 @@ type People interface {
 	// anybody's, and whose it is, nil if nobody's. It must not be quicker
 	// or slower for either.
 	Login(ctx context.Context, login string) (addr.Address, *record.Person, error)
+	// RunOut reports whether a credential that is right is too old to sign
+	// in with.
+	RunOut(c *record.Credential) bool
 	// Used is told of each credential that signed somebody in. It does not
 	// wait.
 	Used(c *record.Credential)
@@ -82,6 +86,9 @@ func (d *Desk) Forget(accounts []int64) { d.verified.forget(accounts) }
 // reason: a wrong password, an unknown name, a frozen account and a damaged
 // hash must not be told apart. RFC 4954, section 6.
 func errRefused(cause error) error {
+	if errors.Is(cause, errRunOut) {
+		return envelope.Fail(cause, 535, "5.7.8", "this password was right, but it has run out; ask whoever looks after this server for a new one (your mail still arrives)")
+	}
 	return envelope.Fail(cause, 535, "5.7.8", "authentication credentials invalid")
 }
 
@@ -96,6 +103,7 @@ var (
 	errFrozen     = errors.New("account is frozen")
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
+	errRunOut     = errors.New("the password has run out")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one

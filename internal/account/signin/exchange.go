@@ -192,6 +192,10 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		cause = errFrozen
 	case !x.claim.acts():
 		cause = errAuthzID
+	case d.people.RunOut(c):
+		// No failure to be slowed for: whoever says it knew it, and a client
+		// that tries on must not hold up its neighbours.
+		return "", x.refuse(errRunOut)
 	default:
 		d.throttle.Passed(x.claim.key(), x.from)
 		d.o.SignIns.Add(1)

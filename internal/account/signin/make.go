@@ -9,14 +9,18 @@ import (
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/addr"
+	"gatepost/internal/passwords"
 	"gatepost/internal/store"
 )
 
 // Purposes of the keys that SCRAM takes from the master secret.
 const (
-	sealScram = "account scram keys"
-	saltScram = "account scram salt"
-	fakeScram = "account scram nobody"
+	sealScram  = "account scram keys"
+	saltScram  = "account scram salt"
+	fakeScram  = "account scram nobody"
+	sealRating = "account password rating"
+	saltMark   = "account password mark salt"
+	macMark    = "account password mark"
 )
 
 // Fresh is a credential that was made and is not kept yet.
@@ -26,13 +30,17 @@ type Fresh struct {
 	argon2 string
 	sha256 []byte
 	scram  *secret.ScramKeys // nil: none are kept
+	rated  *Rated            // of a password
 }
 
-// NewPassword hashes a password that a person chose, which takes a fifth of
-// a second.
-func (d *Desk) NewPassword(ctx context.Context, p secret.Password, salt []byte, iterations int) (*Fresh, error) {
+// NewPassword hashes a password that a person chose, and that has this
+// rating, which takes two fifths of a second.
+func (d *Desk) NewPassword(ctx context.Context, p secret.Password, r passwords.Rating, salt []byte, iterations int) (*Fresh, error) {
 	f := &Fresh{Kind: record.Password}
 	var err error
+	if f.rated, err = d.rate(ctx, p, r); err != nil {
+		return nil, err
+	}
 	if f.argon2, err = d.hasher.Hash(ctx, p); err != nil || !d.o.ScramForPasswords {
 		return f, err
 	}
@@ -57,11 +65,14 @@ func (d *Desk) Keep(tx *store.Tx, account int64, f *Fresh, created time.Time) (i
 	if err != nil {
 		return 0, err
 	}
-	c := &record.Credential{ID: id, Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256}
+	c := &record.Credential{ID: id, Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256, Set: created}
 	if f.scram != nil {
 		c.Scram = d.o.Keys.Seal(sealScram, f.scram.Bytes(), sealContext(account, id))
 	}
-	return id, record.InsertCredential(tx, account, c, created)
+	if f.rated != nil {
+		c.Rating = d.o.Keys.Seal(sealRating, f.rated.bytes(), sealContext(account, id))
+	}
+	return id, record.InsertCredential(tx, account, c)
 }
 
 // sealContext ties sealed SCRAM keys to their row: those of an attacker's own

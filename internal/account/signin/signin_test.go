@@ -28,6 +28,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
+	"gatepost/internal/passwords"
 )
 
 const (
@@ -59,6 +60,8 @@ func (d *desk) Login(_ context.Context, login string) (addr.Address, *record.Per
 }
 
 func (d *desk) Used(c *record.Credential) { d.used = append(d.used, c.ID) }
+
+func (d *desk) RunOut(*record.Credential) bool { return false }
 
 func newDesk(t testing.TB, change ...func(*Options)) *desk {
 	t.Helper()
@@ -105,7 +108,7 @@ func (d *desk) add(address, password string) *record.Person {
 	p := &record.Person{Account: record.Account{ID: int64(len(d.people) + 1), Address: a}, Salt: d.Salt(a), Iterations: 4096}
 	d.people[a] = p
 	if password != "" {
-		f, err := d.NewPassword(context.Background(), secret.Password(password), p.Salt, p.Iterations)
+		f, err := d.NewPassword(context.Background(), secret.Password(password), passwords.Rating{Score: 3, Length: 21}, p.Salt, p.Iterations)
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -128,6 +131,9 @@ func (d *desk) addDevice(p *record.Person) string {
 // keep is Keep without a store.
 func (d *desk) keep(p *record.Person, f *Fresh) {
 	c := &record.Credential{ID: p.ID*100 + int64(len(p.Credentials)), Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256}
+	if f.rated != nil {
+		c.Rating = d.o.Keys.Seal(sealRating, f.rated.bytes(), sealContext(p.ID, c.ID))
+	}
 	if f.scram != nil {
 		c.Scram = d.o.Keys.Seal(sealScram, f.scram.Bytes(), sealContext(p.ID, c.ID))
 	}

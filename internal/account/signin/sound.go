@@ -20,7 +20,13 @@ func Sound(k *keys.Keys, account int64, c *record.Credential) error {
 		return errors.New("its hash is damaged")
 	case c.Kind != record.Password && c.Kind != record.Device:
 		return fmt.Errorf("there is no kind %q", c.Kind)
-	case len(c.Scram) == 0:
+	}
+	if len(c.Rating) > 0 {
+		if _, err := Unrate(k, account, c.ID, c.Rating); err != nil {
+			return err
+		}
+	}
+	if len(c.Scram) == 0 {
 		return nil
 	}
 	plain, err := k.Unseal(sealScram, c.Scram, sealContext(account, c.ID))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"gatepost/internal/account/record"
+	"gatepost/internal/account/secret"
 	"gatepost/internal/account/signin"
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
@@ -58,6 +59,15 @@ func (c *checker) account(a record.Account) error {
 	}
 	if a.Role != record.Admin && a.Role != record.User {
 		c.fail(fixRows, "The account %s has the role %q, which is none.", a.Address, a.Role)
+	}
+	former, err := record.ReadFormer(c.tx, p.ID)
+	if err != nil {
+		return err
+	}
+	for _, hash := range former {
+		if !secret.Sound(hash) {
+			c.fail(fixRows, "The hash of a former password of %s is damaged.", a.Address)
+		}
 	}
 	for _, cred := range p.Credentials {
 		if err := signin.Sound(c.keys, p.ID, cred); err != nil {
