@@ -1,10 +1,38 @@
-package reputation
+// Package courier tells other domains, once a day, what we saw of them: how
+// TLS with their mail hosts went (RFC 8460), and who sent mail in their name
+// (DMARC aggregate reports, RFC 9990).
+//
+// # Place in the path
+//
+// What is told, proof and witness have kept. TLS reports go to the URLs and
+// addresses that the domain names, DMARC reports to its addresses: by mail
+// through the queue, as messages of our own (envelope.IsErrand), signed or
+// not at all (RFC 8460, section 3). What becomes of each is kept for a while
+// and shown by gatepost reports sent.
+//
+// # When
+//
+// A domain is told of a day some time in the hours after it, always the same,
+// so that not all servers report at once. What fails is tried again, by us
+// and by the queue, for a day. Where no key is in use that mail could be
+// signed with, reports wait for one that long.
+//
+// # What it trusts, and its limits
+//
+// A domain says itself where its reports go, and could name a stranger: for
+// DMARC the stranger must agree in the DNS (dmarc.Destinations); for TLS only
+// a domain that we send mail to can ask. URLs are reached as reach allows.
+// maxTo, maxRound, maxPacked and roundTime bound what one domain, and all of
+// them, can make us send. Of reports we never report: the sessions that bring
+// them have no policy and so are not counted, and what comes to our own
+// addresses for reports is not seen by witness. Their reverse-path is null,
+// and their author is an address that the server reads, so that what is sent
+// back starts nothing.
+package courier
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"hash/fnv"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,21 +40,20 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/envelope"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 	"gatepost/internal/tlsrpt"
+	"gatepost/internal/witness"
 )
 
-// When reports are sent: RFC 8460, sections 4.1 and 5.5.
+// Bounds of what is sent.
 const (
-	settleTime = 5 * time.Minute // after midnight, until the last session of a day is among the sums
-	spread     = 4 * time.Hour   // over which the reports of a day are sent, so that not all servers report at once
-	retryTime  = 24 * time.Hour  // after the first attempt, within which a report is tried again
-	retryEvery = time.Hour
-	tick       = 10 * time.Minute
+	maxTo      = 10       // destinations of one report
+	maxRound   = 500      // reports handed to the queue in one round
+	maxPacked  = 10 << 20 // octets of a report as sent
 	lookupTime = 30 * time.Second
 	couriers   = 4 // domains told at once
-	sentLife   = 14 * 24 * time.Hour
 )
 
 // Tally has the sessions that were counted: proof.Sums.
@@ -37,10 +64,19 @@ type Tally interface {
 	Of(ctx context.Context, day time.Time, domain string) ([]tlsrpt.Sum, error)
 }
 
-// CourierOptions are the parts that a Courier works with; all are required.
-type CourierOptions struct {
+// Mail has what was seen of mail in the name of others: witness.Witness.
+type Mail interface {
+	// Domains returns the domains to be told of a day.
+	Domains(ctx context.Context, day time.Time) ([]string, error)
+	// Of returns what was seen on a day for a domain.
+	Of(ctx context.Context, day time.Time, domain string) (witness.Seen, error)
+}
+
+// Options are the parts that a Courier works with; all are required.
+type Options struct {
 	DB       *store.DB
 	Tally    Tally
+	Mail     Mail
 	Resolver resolve.Resolver
 	Clock    clock.Clock
 	Log      *slog.Logger
@@ -48,189 +84,117 @@ type CourierOptions struct {
 	// Post hands a report over at a URL of https; nil means that it was
 	// taken.
 	Post func(ctx context.Context, url string, report []byte) error
+	// Sender returns the domain of ours that mail of this host is to be from,
+	// so that it is signed; empty if there is none.
+	Sender func() addr.Domain
+	// Submit hands a message to the queue, which signs it and sets its ID, or
+	// refuses to take what it could not sign.
+	Submit func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error
+	Random io.Reader // good for secrets; safe for concurrent use
 }
 
-// Courier tells other domains, once a day, how TLS with them went, at the
-// URLs that they name. Addresses for mail are passed over and counted: a
-// report by mail must be signed (RFC 8460, section 3), which ours is not yet.
+// Settings are what the operator may change while the server runs.
+type Settings struct{ TLS, DMARC bool } // which reports are sent
+
+// Counters count since the start.
+type Counters struct {
+	Posted   atomic.Int64 // reports that a URL took
+	Mailed   atomic.Int64 // reports handed to the queue
+	Failed   atomic.Int64 // attempts that failed
+	Unsigned atomic.Int64 // attempts that had to wait for a key to sign with
+}
+
+// Courier sends reports. Its methods may be called from any goroutine, but
+// for Tend.
 type Courier struct {
-	Sent   atomic.Int64 // reports that were taken
-	Failed atomic.Int64 // attempts that failed
-	NoMail atomic.Int64 // reports that were not sent because they would have to go by mail
+	Counters map[Kind]*Counters
 
-	o     CourierOptions
-	tried map[string]time.Time // by domain, when a report failed last; only Tend uses it
+	o        Options
+	subjects []subject
+	settings atomic.Pointer[Settings]
+	pruned   time.Time // only Tend uses it
+	most     int       // reports that one round may hand to the queue
+
+	mu      sync.Mutex
+	tried   map[errand]time.Time // when one failed last
+	told    map[string]end       // by message, what became of it and is not kept yet
+	left    int                  // reports that this round may still hand to the queue
+	waiting bool                 // for a key, which was said
 }
 
-// NewCourier returns a courier.
-func NewCourier(o CourierOptions) *Courier { return &Courier{o: o, tried: map[string]time.Time{}} }
+// Kind is a kind of report.
+type Kind string
 
-// Tend sends what is due, at once and from time to time, until ctx ends.
-func (c *Courier) Tend(ctx context.Context) {
-	clock.Repeat(ctx, c.o.Clock, tick, func(ctx context.Context) {
-		if err := c.round(ctx); err != nil && ctx.Err() == nil {
-			c.o.Log.Error("TLS reports could not be sent", "error", err)
-		}
-	})
+// The kinds.
+const (
+	TLS   Kind = "tls"
+	DMARC Kind = "dmarc"
+)
+
+// errand is one domain to be told of one day.
+type errand struct {
+	kind   Kind
+	day    time.Time
+	domain string
 }
 
-// round sends what is due of the day that ended last.
-func (c *Courier) round(ctx context.Context) error {
-	now := c.o.Clock.Now()
-	if err := prune(ctx, c.o.DB, `DELETE FROM report_sent WHERE day IN (SELECT day FROM report_sent WHERE day < ? ORDER BY day LIMIT ?)`,
-		now.Add(-sentLife).Unix()); err != nil {
-		return err
-	}
-	today := tlsrpt.Day(now)
-	for _, day := range []time.Time{today.AddDate(0, 0, -2), today.AddDate(0, 0, -1)} {
-		domains, err := c.o.Tally.Domains(ctx, day)
-		if err != nil {
-			return err
-		}
-		if err := c.tell(ctx, day, c.due(day, domains)); err != nil {
-			return err
-		}
-	}
-	return nil
+// subject is what a kind of report is about.
+type subject interface {
+	kind() Kind
+	// domains returns those to be told of a day.
+	domains(ctx context.Context, day time.Time) ([]string, error)
+	// destinations returns where the report goes. refused are those that it
+	// must not go to. An error is of the DNS, for those that it did not say.
+	destinations(ctx context.Context, domain string) (to []destination, refused []destination, err error)
+	// compose makes the report. An error is the store's.
+	compose(ctx context.Context, e errand) (report, error)
 }
 
-// due returns those domains whose time to be told of a day is now.
-func (c *Courier) due(day time.Time, domains []string) (list []string) {
-	now := c.o.Clock.Now()
-	for _, d := range domains {
-		first := day.Add(24*time.Hour + settleTime + c.delay(d))
-		key := day.Format(time.DateOnly) + " " + d
-		last, failed := c.tried[key]
-		switch {
-		case now.Before(first):
-		case now.After(first.Add(retryTime)):
-			delete(c.tried, key)
-		case failed && now.Before(last.Add(retryEvery)):
-		default:
-			list = append(list, d)
-		}
-	}
-	return list
+// destination is where a report goes: a URL, or else an address.
+type destination struct {
+	url   string
+	mail  addr.Address
+	limit int64 // octets, at most; 0 is any
 }
 
-// delay returns how long after others a domain is told, always the same.
-func (c *Courier) delay(domain string) time.Duration {
-	h := fnv.New64a()
-	h.Write([]byte(string(c.o.Hostname) + " " + domain))
-	return time.Duration(h.Sum64() % uint64(spread))
+func (d destination) String() string {
+	if d.url != "" {
+		return d.url
+	}
+	return "mailto:" + d.mail.String()
 }
 
-// tell tells domains of a day, several at a time.
-func (c *Courier) tell(ctx context.Context, day time.Time, domains []string) error {
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
-	turns := make(chan struct{}, couriers)
-	for _, d := range domains {
-		turns <- struct{}{}
-		group.Go(func() {
-			defer func() { <-turns }()
-			again, err := c.report(ctx, day, d)
-			mu.Lock()
-			defer mu.Unlock()
-			failed = errors.Join(failed, err)
-			if again {
-				c.tried[day.Format(time.DateOnly)+" "+d] = c.o.Clock.Now()
-			} else {
-				delete(c.tried, day.Format(time.DateOnly)+" "+d)
-			}
-		})
-	}
-	group.Wait()
-	return failed
+// report is one that can be sent.
+type report struct {
+	packed  []byte                            // as it is posted; nil where no URL gets any
+	message func(w io.Writer, l letter) error // writes it as it is mailed
 }
 
-// report sends one domain its report of a day, to every URL that has not
-// taken it yet; again says that it is to be tried once more. An error is the
-// store's.
-func (c *Courier) report(ctx context.Context, day time.Time, domain string) (again bool, err error) {
-	done, err := c.sent(ctx, day, domain)
-	if err != nil || done[""] {
-		return false, err
-	}
-	lookup, cancel := context.WithTimeout(ctx, lookupTime)
-	record, err := tlsrpt.LookupRecord(lookup, c.o.Resolver, domain)
-	cancel()
-	switch {
-	case errors.Is(err, tlsrpt.ErrNoRecord), errors.Is(err, tlsrpt.ErrRecord):
-		return false, c.note(ctx, day, domain, "")
-	case err != nil:
-		return true, nil
-	}
-	body, err := c.compose(ctx, day, domain)
-	if err != nil {
-		return false, err
-	}
-	for _, to := range record.RUA {
-		switch {
-		case done[to.URL]:
-		case to.URL == "":
-			c.NoMail.Add(1)
-		default:
-			if err := c.o.Post(ctx, to.URL, body); err != nil {
-				c.Failed.Add(1)
-				c.o.Log.Info("a TLS report was not taken", "domain", domain, "url", to.URL, "error", err)
-				again = true
-				continue
-			}
-			c.Sent.Add(1)
-			if err := c.note(ctx, day, domain, to.URL); err != nil {
-				return false, err
-			}
-		}
-	}
-	if again {
-		return true, nil
-	}
-	return false, c.note(ctx, day, domain, "")
+// letter is what a message needs beside its report.
+type letter struct {
+	from, to  addr.Address
+	submitter addr.Domain
+	date      time.Time
+	random    io.Reader
 }
 
-// compose returns the report of a day for a domain, packed. Its id stays the
-// same however often it is sent, and is never that of another.
-func (c *Courier) compose(ctx context.Context, day time.Time, domain string) ([]byte, error) {
-	sums, err := c.o.Tally.Of(ctx, day, domain)
-	if err != nil {
-		return nil, err
+// New returns a courier that sends reports of both kinds.
+func New(o Options) *Courier {
+	c := &Courier{
+		Counters: map[Kind]*Counters{TLS: {}, DMARC: {}},
+		o:        o, subjects: []subject{sessions{o}, names{o}},
+		most:  maxRound,
+		tried: map[errand]time.Time{}, told: map[string]end{},
 	}
-	host := string(c.o.Hostname)
-	who := tlsrpt.Report{Organization: host, Contact: "postmaster@" + host, ID: day.Format("20060102") + "." + domain + "@" + host}
-	var b bytes.Buffer
-	err = tlsrpt.Compose(who, day, sums).Write(&b)
-	return b.Bytes(), err
+	c.Set(Settings{TLS: true, DMARC: true})
+	return c
 }
 
-// sent returns the destinations that need no more sending.
-func (c *Courier) sent(ctx context.Context, day time.Time, domain string) (done map[string]bool, err error) {
-	done = map[string]bool{}
-	err = c.o.DB.View(ctx, func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT destination FROM report_sent WHERE day = ? AND domain = ?`, day.Unix(), domain)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var to string
-			if err := rows.Scan(&to); err != nil {
-				return err
-			}
-			done[to] = true
-		}
-		return rows.Err()
-	})
-	return done, err
-}
+// Set takes other settings.
+func (c *Courier) Set(s Settings) { c.settings.Store(&s) }
 
-// note notes that a destination needs no more sending; an empty one stands
-// for all.
-func (c *Courier) note(ctx context.Context, day time.Time, domain, destination string) error {
-	return c.o.DB.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`INSERT INTO report_sent (day, domain, destination) VALUES (?, ?, ?)
-			ON CONFLICT (day, domain, destination) DO NOTHING`, day.Unix(), domain, destination)
-		return err
-	})
+// sends reports whether reports of a kind are sent.
+func (c *Courier) sends(k Kind) bool {
+	s := c.settings.Load()
+	return k == TLS && s.TLS || k == DMARC && s.DMARC
 }

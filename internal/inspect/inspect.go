@@ -17,11 +17,13 @@ import (
 	"gatepost/internal/account"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
+	"gatepost/internal/courier"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
 	"gatepost/internal/proof"
+	"gatepost/internal/reputation"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 )
@@ -116,6 +118,7 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
 		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
 		{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
+		{"reports", "What others report, and what is reported to them, is sound.", t.reports},
 		{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
 		}},
@@ -191,6 +194,13 @@ func (t *Things) protection(found func(audit.Finding)) error {
 		return nil
 	}
 	return proof.Check(t.Store, found)
+}
+
+func (t *Things) reports(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return errors.Join(reputation.Check(t.Store, found), courier.Check(t.Store, found))
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {
