@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"gatepost/internal/reach"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
+	"gatepost/internal/store/storetest"
 	"gatepost/internal/tlsrpt"
 	"gatepost/internal/witness"
 )
@@ -125,11 +125,7 @@ func (w *world) submit(_ context.Context, e *envelope.Envelope, write func(io.Wr
 
 func newWorld(t *testing.T, zone string) *world {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "store.db"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.Open(t)
 	return &world{
 		clk: clock.NewFake(yesterday.Add(24 * time.Hour)), zone: resolve.NewFake(zone), db: db, from: "example.org",
 		tls: map[string][]tlsrpt.Sum{}, mail: map[string]witness.Seen{},

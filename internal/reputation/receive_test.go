@@ -20,6 +20,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
 	"gatepost/internal/store"
+	"gatepost/internal/store/storetest"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -35,11 +36,7 @@ type kit struct {
 
 func newKit(t *testing.T, ours ...addr.Domain) *kit {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "store.db"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.Open(t)
 	k := &kit{t: t, clock: clock.NewFake(now)}
 	k.Book = New(Options{
 		DB: db, Clock: k.clock, Log: slog.New(slog.NewTextHandler(&k.log, nil)), Hostname: "mx.example.org",

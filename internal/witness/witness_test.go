@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"gatepost/internal/aggregate"
 	"gatepost/internal/clock"
 	"gatepost/internal/store"
+	"gatepost/internal/store/storetest"
 	"gatepost/internal/tlsrpt"
 )
 
@@ -22,11 +22,7 @@ var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 func open(t *testing.T) (*Witness, *clock.Fake) {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "store.db"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.Open(t)
 	c := clock.NewFake(now)
 	return New(Options{DB: db, Clock: c, Log: slog.New(slog.DiscardHandler)}), c
 }
