@@ -168,7 +168,7 @@ func TestChange(t *testing.T) {
 	if s.record(Next) != third || s.record(Retired) != first {
 		t.Error("something was forgotten")
 	}
-	s.after(24 * time.Hour)
+	s.after(2 * time.Hour)
 	s.uses("a day later", second)
 }
 
@@ -249,7 +249,7 @@ func TestRecordsThatAreGone(t *testing.T) {
 	}
 	s.publish(25)
 	s.names.Unsign("mx.example.org")
-	s.after(24 * time.Hour)
+	s.after(2 * time.Hour)
 	s.uses("somebody says that there are none", first)
 
 	s = newSite(t)
