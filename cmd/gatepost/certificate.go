@@ -14,7 +14,7 @@ import (
 
 func (a *app) certificate() *cobra.Command {
 	return a.group("certificate", "The certificates that this server shows, and the keys of its own",
-		a.certificateList(), a.certificateKeys(), a.certificateRoll())
+		a.certificateList(), a.certificateKeys(), a.certificateRoll(), a.certificateTLSA())
 }
 
 func (a *app) certificateList() *cobra.Command {
@@ -123,6 +123,25 @@ Where no TLSA record is published, nobody knows any key, and it is at once.`,
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "The next key comes into use as soon as everybody can know it from the DNS. See: gatepost certificate keys")
+			return nil
+		},
+	}
+}
+
+func (a *app) certificateTLSA() *cobra.Command {
+	return &cobra.Command{
+		Use:   "tlsa FILE",
+		Short: "Print the TLSA record of a certificate or private key of yours",
+		Long: `Print the value of the TLSA record of a certificate or a private key in PEM:
+of the next one, before it takes the place of that in [tls]. It needs no
+configuration.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := daemon.RecordOf(args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), r)
 			return nil
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"time"
@@ -145,7 +146,7 @@ func keptTLSA(cfg *config.Config, k *keys.Keys, chain []*x509.Certificate) (*aud
 func whyHostKey(info control.HostInfo, k control.HostKey) string {
 	switch {
 	case k.State == hostkey.InUse && info.Files:
-		return "Other servers know this one by its key, which is in a file of yours: before you replace it, publish the record of the next key beside this one, and wait two hours (DANE)."
+		return "Other servers know this one by its key, which is in a file of yours: before you replace it, publish the record of the next key (gatepost certificate tlsa FILE) beside this one, and wait two hours (DANE)."
 	case k.State == hostkey.InUse:
 		return "Other servers know this one by its key (DANE)."
 	case k.State == hostkey.Wanted:
@@ -183,6 +184,35 @@ func HostKeys(ctx context.Context, cfg *config.Config) (*control.HostInfo, error
 		return err
 	})
 	return &info, err
+}
+
+// RecordOf returns the TLSA record of the key in a file: a certificate or a
+// private key in PEM.
+func RecordOf(path string) (dane.Record, error) {
+	content, err := readFile(path)
+	if err != nil {
+		return dane.Record{}, err
+	}
+	block, _ := pem.Decode(content)
+	switch {
+	case block != nil && block.Type == "CERTIFICATE":
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return dane.Record{}, fmt.Errorf("%s: %w", path, err)
+		}
+		return dane.ForKey(c.PublicKey)
+	case block != nil && block.Type == "EC PRIVATE KEY":
+		key, err := x509.ParseECPrivateKey(block.Bytes)
+		if err != nil {
+			return dane.Record{}, fmt.Errorf("%s: the key in it cannot be read", path)
+		}
+		return dane.ForKey(key.Public())
+	}
+	key, err := keys.ReadSigner(path)
+	if err != nil {
+		return dane.Record{}, err
+	}
+	return dane.ForKey(key.Public())
 }
 
 // Certificate is one that the doors show.

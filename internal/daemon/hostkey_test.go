@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +71,27 @@ func TestHostKeysWithoutServer(t *testing.T) {
 	info, err = HostKeys(t.Context(), cfg)
 	if err != nil || !info.Files || len(info.Keys) != 1 || !strings.Contains(whyHostKey(*info, info.Keys[0]), "before you replace it") {
 		t.Errorf("%+v, %v", info, err)
+	}
+	// The file holds both, the key first; by either its record is the same.
+	key, rest := pem.Decode(both)
+	parsed, err := x509.ParsePKCS8PrivateKey(key.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec1, err := x509.MarshalECPrivateKey(parsed.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"both": both, "certificate": rest, "sec1": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}), "none": []byte("none"),
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := RecordOf(file); (err == nil) != (name != "none") || err == nil && !r.Equal(info.Keys[0].Record) {
+			t.Errorf("%s: %v, %v", name, r, err)
+		}
 	}
 	if err := RollKey(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "file of yours") {
 		t.Errorf("%v", err)

@@ -242,8 +242,13 @@ func (h *Host) Tend(ctx context.Context) (wait time.Duration, err error) {
 	}
 	now := h.o.Clock.Now()
 	if failed != nil {
-		// To make a look-up fail is what an attacker would do.
-		h.once(slog.LevelWarn, "nobody could say now which TLSA records of this host are in the DNS; its key stays", "error", failed)
+		// To make a look-up fail is what an attacker would do. Where there
+		// never were records, the failure is hardly worth a word.
+		level := slog.LevelWarn
+		if m.current.looked.IsZero() {
+			level = slog.LevelDebug
+		}
+		h.once(level, "nobody could say now which TLSA records of this host are in the DNS; its key stays", "error", failed)
 		return Every, nil
 	}
 	if err := h.observe(ctx, m, shown, now); err != nil {
