@@ -29,7 +29,7 @@ var house = [][]string{
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "acme", "proof", "reputation", "signing", "verdict"},
+	{"account", "acme", "hostkey", "proof", "reputation", "signing", "verdict"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
