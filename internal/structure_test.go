@@ -29,12 +29,14 @@ var house = [][]string{
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "acme", "hostkey", "proof", "reputation", "signing", "verdict"},
+	{"courier"},
+	{"account", "acme", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
 	{"spf", "dkim"},
 	{"authres"},
+	{"letter"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 

@@ -232,3 +232,22 @@ func TestWhoIsSignedFor(t *testing.T) {
 		t.Errorf("a domain that is not ours any more is signed for: %s", got)
 	}
 }
+
+// Mail of the host itself is from a domain that signs: its own, or any.
+func TestSender(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "b.example", "a.example", "c.example")
+	s.tend()
+	for _, c := range []struct {
+		seen addr.Domain // comes into use
+		want string      // for mx.c.example, and for mx.d.example
+	}{{"", " "}, {"b.example", "b.example b.example"}, {"c.example", "c.example b.example"}, {"a.example", "c.example a.example"}} {
+		if c.seen != "" {
+			s.publish(s.of(c.seen)...)
+			s.tend()
+		}
+		if got := string(s.Sender("mx.c.example") + " " + s.Sender("mx.d.example")); got != c.want {
+			t.Errorf("after %s: %q, want %q", c.seen, got, c.want)
+		}
+	}
+}
