@@ -30,7 +30,7 @@ var house = [][]string{
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"courier"},
-	{"account", "acme", "proof", "reputation", "signing", "verdict", "witness"},
+	{"account", "acme", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},

@@ -54,7 +54,7 @@ type Listen struct {
 
 // TLS says where the server's certificate comes from: acme, or certificate and key, or self_signed. With none of them it is self-signed.
 type TLS struct {
-	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts. of each domain that the DNS leads here. Its terms of service are agreed to by naming it.
+	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts., autoconfig. and autodiscover. of each domain, as far as the DNS leads them here. Its terms of service are agreed to by naming it.
 	ACME string `toml:"acme"`
 	// File with the CA certificate of a private ACME server; it is trusted beside the system's.
 	ACMERoots string `toml:"acme_roots"`

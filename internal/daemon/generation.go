@@ -157,6 +157,7 @@ func (s *Server) reload() {
 	case s.poke <- struct{}{}: // after the DNS may have changed
 	default:
 	}
+	s.parts.host.Look()
 	if err := s.parts.setRemote(cfg); err != nil {
 		s.log.Error("the routes are not taken over", "error", err)
 	} else {

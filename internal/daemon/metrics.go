@@ -134,6 +134,9 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	gauge(r, "gatepost_certificate_seconds", "Time until the first certificate in use ends.", func() float64 {
 		return s.certificateLeft().Seconds()
 	})
+	gauge(r, "gatepost_tlsa_mismatch", "1 while the TLSA records in the DNS match no key in use, so that servers which heed them deliver nothing.", func() float64 {
+		return float64(s.parts.host.Broken.Load())
+	})
 	pr := s.parts.protection
 	count(r, "gatepost_sts_fetches_total", "MTA-STS policies asked for.", &pr.Policies.Counters.Fetches)
 	count(r, "gatepost_sts_failures_total", "MTA-STS policies that could not be had.", &pr.Policies.Counters.Failed)

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"gatepost/internal/account"
-	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
@@ -27,6 +26,7 @@ import (
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/envelope"
+	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
@@ -67,6 +67,8 @@ type parts struct {
 	found     []string // by the spool, when it was opened
 	local     *local.Local
 	signing   *signing.Ring
+	host      *hostkey.Host
+	issued    func() []*x509.Certificate // chain that an authority issued for the host, and that the doors show; may be nil
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -85,7 +87,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -394,9 +396,9 @@ func (p *parts) desk() *control.Desk {
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing, Promise: p.promise,
 		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation, Courier: p.courier,
-		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
-		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
-		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Certificates: p.kept, Host: p.host,
+		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Authority: p.cfg.TLS.ACME, Told: p.found},
+		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
 }
 
