@@ -339,13 +339,10 @@ func TestBounds(t *testing.T) {
 func fill(t *testing.T, k *kit, n int) {
 	t.Helper()
 	err := k.o.DB.Update(t.Context(), func(tx *store.Tx) error {
-		for i := range n {
-			if _, err := tx.Exec(`INSERT INTO report_seen (kind, sender, proven, org, id, domain, policy, ends, received) VALUES ('dmarc', 'peer.example', 1, '', ?, '', '', 0, ?)`,
-				fmt.Sprint("x", i), now.Unix()); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := tx.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO report_seen (kind, sender, proven, org, id, domain, policy, ends, received)
+			SELECT 'dmarc', 'peer.example', 1, '', 'x' || i, '', '', 0, ? FROM n`, int64(n), now.Unix())
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

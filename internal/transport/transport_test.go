@@ -339,6 +339,28 @@ func TestReport(t *testing.T) {
 	want("nothing")
 }
 
+// Of a message that waives TLS nothing is reported or remembered, whatever
+// came of its session: so no TLS report is about the mail that brings one (RFC
+// 8460, section 5.3.1).
+func TestWaivedIsNotReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(`_mta-sts.d.example. TXT "v=STSv1; id=1"`)
+	w.policy = mtasts.Policy{Mode: mtasts.Enforce, MX: []mtasts.Pattern{"other.example"}, MaxAge: time.Hour}
+	foreign, _ := w.state(t, "x.example")
+	for _, s := range []*tls.ConnectionState{nil, foreign} {
+		k, err := w.session(t, Hop{Domain: "d.example", Host: "mx.d.example", Port: 25, Optional: true}, nil, s)
+		if err != nil || k.Level != Opportunistic {
+			t.Errorf("%v, %v", k.Level, err)
+		}
+	}
+	if list := w.reported(t); len(list) > 0 {
+		t.Errorf("%q", list)
+	}
+	if r, err := w.Level(t.Context(), "d.example"); err != nil || r != (Reached{}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // TestFailures: how a report calls each error.
 func TestFailures(t *testing.T) {
 	t.Parallel()

@@ -136,6 +136,8 @@ func (k *Check) read() (f Facts) {
 		switch {
 		case strings.HasPrefix(name, "list-"):
 			f.List = true
+		case name == "subject": // RFC 8460, section 5.3; RFC 9990, section 3.4.2
+			f.Report = f.Report || strings.HasPrefix(strings.TrimSpace(field.Value()), "Report Domain:")
 		case name == "sender", name == "reply-to", strings.HasPrefix(name, "resent-"):
 			f.Nobody = false
 		}

@@ -19,12 +19,14 @@ const maxSignatures = 8
 // Row returns what an aggregate report (RFC 9990, section 3.1.1) says of the
 // message, that came from an address with a reverse-path in a domain, and the
 // policy that it is about. ok is false where nothing is to be said: nobody
-// wants reports, or the message will come again. No local part and no
-// recipient is in it.
+// wants reports, the message will come again, or it is a report itself, of the
+// very author whom it shows: a forger cannot hide behind that. No local part
+// and no recipient is in it.
 func (v *Verdict) Row(ip netip.Addr, from addr.Domain) (p aggregate.Published, row aggregate.Row, ok bool) {
 	f := &v.Facts
 	d := &f.DMARC
-	if !ip.IsValid() || f.Problem != nil || d.Record == nil || len(d.Record.Aggregate) == 0 || v.Action == Defer || d.Status != dmarc.Pass && d.Status != dmarc.Fail {
+	if !ip.IsValid() || f.Problem != nil || d.Record == nil || len(d.Record.Aggregate) == 0 || v.Action == Defer || d.Status != dmarc.Pass && d.Status != dmarc.Fail ||
+		d.Status == dmarc.Pass && f.Report {
 		return p, row, false
 	}
 	row = aggregate.Row{

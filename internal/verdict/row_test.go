@@ -49,6 +49,8 @@ func TestRow(t *testing.T) {
 		{"shows another", "192.0.2.3", "x@a.example", "From: \"x@q.example\" <x@n.example>\r\n", "n.example", "quarantine", "local_policy", false, false},
 		{"a test", "192.0.2.3", "x@a.example", "From: x@t.example\r\n", "t.example", "none", "policy_test_mode", false, false},
 		{"as ours", "192.0.2.3", "x@a.example", "From: x@ours.example\r\n", "ours.example", "reject", "local_policy", false, false},
+		{"a report", "192.0.2.1", "x@a.example", "From: x@a.example\r\nSubject: Report Domain: b.example\r\n Submitter: a.example\r\n", "", "", "", false, false},
+		{"a forged report", "192.0.2.3", "x@q.example", "From: x@a.example\r\nSubject: Report Domain: b.example\r\n", "a.example", "reject", "", false, false},
 		{"no reports", "192.0.2.3", "x@a.example", "From: x@silent.example\r\n", "", "", "", false, false},
 		{"no policy", "192.0.2.3", "x@a.example", "From: x@none.example\r\n", "", "", "", false, false},
 		{"nobody", "192.0.2.3", "x@a.example", "From: nobody\r\n", "", "", "", false, false},

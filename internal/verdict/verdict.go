@@ -87,6 +87,7 @@ type Facts struct {
 
 	Nobody   bool        // no field names any sender that a reader could show
 	List     bool        // it has fields of a mailing list: RFC 2369, 2919
+	Report   bool        // it says that it is a report, of DMARC or on TLS
 	Own      bool        // the author's domain is ours, or below one that is
 	Choice   *Action     // what the operator wants done where nothing shows that it is the author's; nil: what follows
 	ShownOwn addr.Domain // a domain of ours that a name shows, in place of the author's
