@@ -4,36 +4,46 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"gatepost/internal/aggregate"
 	"gatepost/internal/store"
 )
 
+// place is where sums belong.
+type place struct {
+	day    int64
+	domain string
+}
+
 // write adds sums to those of the store, and returns how many messages there
 // is no room for on a day that is full.
-func write(tx *store.Tx, sums map[key]sum, most limits) (lost int64, err error) {
+func write(tx *store.Tx, sums map[string]*sum, most limits) (lost int64, err error) {
 	r := rooms{tx: tx, most: most, rows: map[place]int64{}, days: map[int64]int64{}}
-	for k, s := range sums {
-		left, err := r.left(k)
+	for _, s := range sums {
+		at := place{s.day, s.domain}
+		left, err := r.left(at)
 		if err != nil {
 			return 0, err
 		}
-		switch had := r.rows[k.place]; {
-		case left <= 0 && had == 0:
+		had := r.rows[at]
+		if left <= 0 && had == 0 {
 			lost += s.messages // a domain more on a day that is full
 			continue
-		case left <= 0:
-			k.detail = "" // counted, and no more
-		case left <= had:
-			k.detail = simpler(k.detail)
 		}
-		fresh, err := addTo(tx, k, s)
+		text := ""
+		if left > 0 { // else it is counted, and no more
+			if text, err = s.text(left <= had); err != nil {
+				return 0, err
+			}
+		}
+		fresh, err := addTo(tx, text, s)
 		if err != nil {
 			return 0, err
 		}
-		r.rows[k.place] += fresh
-		r.days[k.day] += fresh
+		r.rows[at] += fresh
+		r.days[s.day] += fresh
 	}
 	return lost, nil
 }
@@ -47,9 +57,9 @@ type rooms struct {
 }
 
 // left returns how many more rows there may be at a place.
-func (r *rooms) left(k key) (n int64, err error) {
-	if _, known := r.rows[k.place]; !known {
-		if r.rows[k.place], err = r.count(`SELECT COUNT(*) FROM mail_sum WHERE day = ? AND domain = ?`, k.day, k.domain); err != nil {
+func (r *rooms) left(k place) (n int64, err error) {
+	if _, known := r.rows[k]; !known {
+		if r.rows[k], err = r.count(`SELECT COUNT(*) FROM mail_sum WHERE day = ? AND domain = ?`, k.day, k.domain); err != nil {
 			return 0, err
 		}
 	}
@@ -62,7 +72,7 @@ func (r *rooms) left(k key) (n int64, err error) {
 	if r.days[k.day] >= r.most.day/2 {
 		most = r.most.few // so that nobody takes the room of all others
 	}
-	return min(most-r.rows[k.place], r.most.day-r.days[k.day]), nil
+	return min(most-r.rows[k], r.most.day-r.days[k.day]), nil
 }
 
 func (r *rooms) count(query string, args ...any) (n int64, err error) {
@@ -70,42 +80,33 @@ func (r *rooms) count(query string, args ...any) (n int64, err error) {
 	return n, err
 }
 
-// addTo adds to one sum; fresh is 1 if there was none.
-func addTo(tx *store.Tx, k key, s sum) (fresh int64, err error) {
+// addTo adds to one row; fresh is 1 if there was none.
+func addTo(tx *store.Tx, text string, s *sum) (fresh int64, err error) {
 	had, err := tx.Exec(`UPDATE mail_sum SET messages = messages + ?, latest = ? WHERE day = ? AND domain = ? AND detail = ?`,
-		s.messages, s.latest, k.day, k.domain, k.detail)
+		s.messages, s.latest, s.day, s.domain, text)
 	if err != nil || had > 0 {
 		return 0, err
 	}
 	return tx.Exec(`INSERT INTO mail_sum (day, domain, detail, messages, latest) VALUES (?, ?, ?, ?, ?)`,
-		k.day, k.domain, k.detail, s.messages, s.latest)
+		s.day, s.domain, text, s.messages, s.latest)
 }
 
-// simpler leaves out of a row what a sender can choose freely: signatures
-// that did not pass, and a reverse-path that did not.
-func simpler(text string) string {
-	var d detail
-	if json.Unmarshal([]byte(text), &d) != nil {
-		return ""
-	}
-	var passed []aggregate.Signature
-	for _, s := range d.Row.Signatures {
-		if s.Result == "pass" {
-			passed = append(passed, s)
+// text returns what is kept of the messages. With simple, what a sender can
+// choose freely is left out: signatures that did not pass, and a reverse-path
+// that did not.
+func (s *sum) text(simple bool) (string, error) {
+	d := s.detail
+	if simple {
+		d.Row.Signatures = slices.DeleteFunc(slices.Clone(d.Row.Signatures), func(g aggregate.Signature) bool { return g.Result != "pass" })
+		if len(d.Row.Senders) == 0 || d.Row.Senders[0].Result != "pass" {
+			d.Row.EnvelopeFrom, d.Row.Senders = "", nil
+		}
+		if !d.Row.Passed() {
+			d.Row.From = d.Policy.Domain
 		}
 	}
-	d.Row.Signatures = passed
-	if len(d.Row.Senders) == 0 || d.Row.Senders[0].Result != "pass" {
-		d.Row.EnvelopeFrom, d.Row.Senders = "", nil
-	}
-	if !d.Row.Passed() {
-		d.Row.From = d.Policy.Domain
-	}
 	b, err := json.Marshal(d)
-	if err != nil {
-		return ""
-	}
-	return string(b)
+	return string(b), err
 }
 
 // Domains returns the domains of which something was seen on a day.

@@ -25,8 +25,8 @@ package witness
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,24 +69,15 @@ type Witness struct {
 	o       Options
 	most    limits
 	mu      sync.Mutex
-	pending map[key]sum
+	pending map[string]*sum
 	flush   sync.Mutex // held by Flush
-}
-
-// place is where sums belong.
-type place struct {
-	day    int64 // its beginning
-	domain string
-}
-
-// key tells sums apart.
-type key struct {
-	place
-	detail string // JSON of a detail; empty for messages of which no more is told
 }
 
 // sum is a number of messages that were alike.
 type sum struct {
+	day    int64 // its beginning
+	domain string
+	detail
 	messages int64
 	latest   int64 // when the last of them came
 }
@@ -98,33 +89,57 @@ type detail struct {
 }
 
 // New returns a witness.
-func New(o Options) *Witness { return &Witness{o: o, most: most, pending: map[key]sum{}} }
+func New(o Options) *Witness { return &Witness{o: o, most: most, pending: map[string]*sum{}} }
 
 // Saw takes note of a message, as a report to the owner of the policy will
 // tell of it.
 func (w *Witness) Saw(p aggregate.Published, row aggregate.Row) {
 	row.Count = 0
 	row.EnvelopeFrom, row.From, row.EnvelopeTo = cut(row.EnvelopeFrom), cut(row.From), ""
-	text, err := json.Marshal(detail{p, row})
-	if err != nil { // it is made of texts
-		w.Dropped.Add(1)
-		return
-	}
 	now := w.o.Clock.Now()
-	k := key{place{tlsrpt.Day(now).Unix(), p.Domain}, string(text)}
+	s := sum{tlsrpt.Day(now).Unix(), p.Domain, detail{p, row}, 1, now.Unix()}
+	var few [512]byte
+	key := s.key(few[:0])
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.add(k, sum{1, now.Unix()})
+	w.add(key, &s)
+}
+
+// key appends what tells sums apart. No text in it has a NUL.
+func (s *sum) key(b []byte) []byte {
+	p, r := &s.Policy, &s.Row
+	b = strconv.AppendInt(b, s.day, 10)
+	b = r.IP.AppendTo(append(b, 0))
+	for _, flag := range []bool{p.Testing, r.DKIM, r.SPF} {
+		b = strconv.AppendBool(b, flag)
+	}
+	for _, text := range []string{s.domain, p.Policy, p.Subdomains, p.NonExistent, p.DKIM, p.SPF, p.FailureCases, p.Discovery, r.Disposition, r.From, r.EnvelopeFrom} {
+		b = append(append(b, text...), 0)
+	}
+	for _, o := range r.Overrides {
+		b = append(append(append(append(b, 'o'), o.Type...), 0), o.Comment...)
+	}
+	for _, g := range r.Signatures {
+		b = append(append(append(append(append(append(b, 0, 'd'), g.Domain...), 0), g.Selector...), 0), g.Result...)
+	}
+	for _, m := range r.Senders {
+		b = append(append(append(append(b, 0, 's'), m.Domain...), 0), m.Result...)
+	}
+	return b
 }
 
 // add adds to what is pending; w.mu is held.
-func (w *Witness) add(k key, s sum) {
-	had, there := w.pending[k]
-	if !there && int64(len(w.pending)) == w.most.pending {
+func (w *Witness) add(key []byte, s *sum) {
+	switch had := w.pending[string(key)]; {
+	case had != nil:
+		had.messages += s.messages
+		had.latest = max(had.latest, s.latest)
+	case int64(len(w.pending)) == w.most.pending:
 		w.Dropped.Add(s.messages)
-		return
+	default:
+		kept := *s
+		w.pending[string(key)] = &kept
 	}
-	w.pending[k] = sum{had.messages + s.messages, max(had.latest, s.latest)}
 }
 
 // Flush writes what was seen. What the store does not take stays for the next
@@ -134,7 +149,7 @@ func (w *Witness) Flush(ctx context.Context) error {
 	defer w.flush.Unlock()
 	w.mu.Lock()
 	pending := w.pending
-	w.pending = map[key]sum{}
+	w.pending = map[string]*sum{}
 	w.mu.Unlock()
 	if len(pending) == 0 {
 		return nil
@@ -147,8 +162,8 @@ func (w *Witness) Flush(ctx context.Context) error {
 	if err != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for k, s := range pending {
-			w.add(k, s)
+		for key, s := range pending {
+			w.add([]byte(key), s)
 		}
 		return err
 	}
