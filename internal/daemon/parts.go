@@ -25,11 +25,13 @@ import (
 	"gatepost/internal/config"
 	"gatepost/internal/control"
 	"gatepost/internal/daemon/protect"
+	"gatepost/internal/forward"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
+	"gatepost/internal/outbound"
 	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
@@ -64,6 +66,7 @@ type parts struct {
 	found     []string // by the spool, when it was opened
 	local     *local.Local
 	signing   *signing.Ring
+	returns   *forward.Returns
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -167,6 +170,7 @@ func (p *parts) openSigning(ctx context.Context) (err error) {
 		Store: p.db, Keys: p.keys, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Domains: p.sendingDomains, QueueLife: time.Duration(p.cfg.Limits.QueueLifetime),
 	})
+	p.returns = forward.New(forward.Options{Store: p.db, Keys: p.keys, Clock: p.clock, Log: p.log})
 	return err
 }
 
@@ -352,10 +356,13 @@ func readPassword(path string) (string, error) {
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
 func (p *parts) openQueue(capture addr.Address) {
-	var away queue.Deliverer = &p.remote
+	var next outbound.Deliverer = &p.remote
 	if !capture.IsNull() {
-		away = p.local.Capture(capture)
+		next = p.local.Capture(capture)
 	}
+	away := outbound.New(outbound.Options{
+		Next: next, Keys: p.signing, Returns: p.returns, IsLocal: p.directory.IsLocal, Hostname: p.hostname(), Clock: p.clock, Log: p.log,
+	})
 	l := p.cfg.Limits
 	p.queue = queue.New(queue.Options{
 		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve, Begin: p.signing.Begin,

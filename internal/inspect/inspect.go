@@ -18,6 +18,7 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
+	"gatepost/internal/forward"
 	"gatepost/internal/keys"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
@@ -116,6 +117,7 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
 		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
 		{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
+		{"forward", "All return addresses of forwarded mail are sound.", t.returns},
 		{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
 		}},
@@ -191,6 +193,13 @@ func (t *Things) protection(found func(audit.Finding)) error {
 		return nil
 	}
 	return proof.Check(t.Store, found)
+}
+
+func (t *Things) returns(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return forward.Check(t.Store, found)
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {
