@@ -72,7 +72,8 @@ func (q quick) Open(name string) (blob.Handle, error) {
 
 type quickHandle struct{ blob.Handle }
 
-func (quickHandle) Sync() error { return nil }
+func (quickHandle) Sync() error           { return nil }
+func (quickHandle) Push(_, _ int64) error { return nil }
 
 // server is all that a message passes, without the doors.
 type server struct {

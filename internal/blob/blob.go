@@ -266,12 +266,17 @@ type file struct {
 
 func (f file) Size() int64 { return f.size }
 
+// step is how much of a blob the disk gets at a time. Whoever syncs something
+// small meanwhile waits for a step, not for the whole blob.
+const step = 1 << 20
+
 type writer struct {
-	dir  *Dir
-	path string
-	file Handle // nil once ended
-	size int64
-	err  error // the first failure of Write: the blob is not whole
+	dir    *Dir
+	path   string
+	file   Handle // nil once ended
+	size   int64
+	pushed int64 // of size
+	err    error // the first failure of Write: the blob is not whole
 }
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -282,6 +287,10 @@ func (w *writer) Write(p []byte) (int, error) {
 	w.size += int64(n)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
+	}
+	if err == nil && w.size-w.pushed >= step {
+		err = w.file.Push(w.pushed, w.size-w.pushed)
+		w.pushed = w.size
 	}
 	if err != nil {
 		w.err = fmt.Errorf("blob: %w", err)

@@ -340,6 +340,38 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A large blob goes to the disk in steps, and one that fails is a write that
+// failed: a sync would not tell of it again.
+func TestPushFails(t *testing.T) {
+	t.Parallel()
+	f := disk(t)
+	d := openOn(t, f)
+	pushed := 0
+	f.Hook = func(op crashfs.Op) error {
+		if op.Kind == crashfs.Push {
+			if pushed++; pushed == 2 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	}
+	w, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{nil, nil, nil, syscall.EIO} {
+		if _, err := w.Write(make([]byte, 600<<10)); !errors.Is(err, want) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if err := w.Commit("a"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Commit: %v", err)
+	}
+	if _, err := d.Open("a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a blob that is not whole: %v", err)
+	}
+}
+
 // A full disk is told, and what was written of the blob is given back.
 func TestFull(t *testing.T) {
 	t.Parallel()

@@ -89,3 +89,4 @@ type frozenHandle struct{ Handle }
 
 func (frozenHandle) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (frozenHandle) Sync() error                            { return nil }
+func (frozenHandle) Push(_, _ int64) error                  { return nil }

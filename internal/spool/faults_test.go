@@ -41,7 +41,7 @@ func (f fault) String() string {
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	kinds := []crashfs.Kind{
-		crashfs.Create, crashfs.Open, crashfs.Read, crashfs.Write, crashfs.Sync, crashfs.Rename,
+		crashfs.Create, crashfs.Open, crashfs.Read, crashfs.Write, crashfs.Push, crashfs.Sync, crashfs.Rename,
 		crashfs.Remove, crashfs.Mkdir, crashfs.List, crashfs.Size, crashfs.SyncDir, "",
 	}
 	for i, kind := range kinds {

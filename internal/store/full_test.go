@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -35,6 +37,8 @@ func TestCommitFails(t *testing.T) {
 
 func full(t *testing.T) {
 	o := testOptions(t)
+	var log bytes.Buffer
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	db := reopen(t, o)
 	if err := db.Update(context.Background(), addDomain("before.example")); err != nil {
 		t.Fatal(err)
@@ -65,6 +69,9 @@ func full(t *testing.T) {
 			t.Logf("closure %d: %v", i, err)
 		}
 	}
+	if err := db.Update(context.Background(), list[0]); err == nil {
+		t.Error("there is room without a change")
+	}
 	if got := domains(t, db); got != "before.example" {
 		t.Errorf("after the failure: %q", got)
 	}
@@ -77,6 +84,10 @@ func full(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Error(err)
+	}
+	said := strings.Count(log.String(), "level=ERROR")
+	if said != 1 || !strings.Contains(log.String(), "the store can commit again") {
+		t.Errorf("a fault that lasted is told %d times, and its end:\n%s", said, &log)
 	}
 	if got := domains(t, reopen(t, o)); got != "before.example since.example" {
 		t.Errorf("after opening again: %q", got)

@@ -46,6 +46,7 @@ func (db *DB) queue(j *job) error {
 type writer struct {
 	*conn
 	ids map[string]*block
+	ill int // commits that failed since one succeeded
 }
 
 // write commits what is queued, group by group, until Close.
@@ -54,18 +55,34 @@ func (db *DB) write(w *writer) {
 	for first := range db.jobs {
 		group := db.gather(first)
 		db.Counters.Updates.Add(int64(len(group)))
-		if err := w.commit(group); err != nil {
+		err := w.commit(group)
+		if err != nil {
 			db.Counters.Failed.Add(1)
-			db.log.Error("the store could not commit", "err", err, "updates", len(group))
 		} else {
 			db.Counters.Commits.Add(1)
 		}
+		db.tell(w, err, len(group))
 		for _, j := range group {
 			close(j.done)
 		}
 	}
 	if err := w.close(); err != nil {
 		db.log.Error("closing the store", "err", err)
+	}
+}
+
+// tell logs that commits fail, and that they work again, once each: a full
+// disk would fill its log with the rest.
+func (db *DB) tell(w *writer, err error, updates int) {
+	switch {
+	case err == nil && w.ill > 0:
+		db.log.Info("the store can commit again", "failed", w.ill)
+		w.ill = 0
+	case err != nil && w.ill == 0:
+		db.log.Error("the store cannot commit", "err", err, "updates", updates)
+	}
+	if err != nil {
+		w.ill++
 	}
 }
 

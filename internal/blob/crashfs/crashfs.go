@@ -42,6 +42,7 @@ const (
 	Open    Kind = "open"
 	Read    Kind = "read"
 	Write   Kind = "write"
+	Push    Kind = "push"
 	Sync    Kind = "sync"
 	Rename  Kind = "rename"
 	Link    Kind = "link"
@@ -81,6 +82,13 @@ type inode struct {
 	durable content
 	now     content
 	writes  []write // since durable, oldest first
+}
+
+// lose lets go of the writes that no sync has made sure of.
+func (i *inode) lose() {
+	for w := range i.writes {
+		i.writes[w].lost = !i.writes[w].sure
+	}
 }
 
 type write struct {
@@ -409,6 +417,18 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), err
 }
 
+// Push makes nothing durable. When it fails, what was written may be lost for
+// good, and Sync will not tell: the error was told.
+func (h *handle) Push(_, _ int64) error {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	err := h.begin(Push)
+	if err != nil {
+		h.inode.lose()
+	}
+	return err
+}
+
 // Sync makes all writes durable, but for those that a failed one let go.
 func (h *handle) Sync() error {
 	h.fs.mu.Lock()
@@ -418,9 +438,7 @@ func (h *handle) Sync() error {
 	case errors.Is(err, ErrSkipped):
 		return nil
 	case err != nil:
-		for w := range i.writes {
-			i.writes[w].lost = !i.writes[w].sure
-		}
+		i.lose()
 		return err
 	}
 	unsure := false

@@ -177,18 +177,30 @@ func TestDirectories(t *testing.T) {
 // and later syncs succeed without it.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
+	for kind, call := range map[Kind]func(blob.Handle) error{
+		Sync: blob.Handle.Sync,
+		Push: func(h blob.Handle) error { return h.Push(0, 4) },
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			failedSync(t, kind, call)
+		})
+	}
+}
+
+func failedSync(t *testing.T, kind Kind, call func(blob.Handle) error) {
 	f := New()
 	h := create(t, f, "/a", "aaaa")
 	must(t, errors.Join(f.SyncDir("/"), h.Sync()))
 	writeAt(t, h, "b", 1)
 	fail := true
 	f.Hook = func(op Op) error {
-		if fail && op == (Op{Sync, "/a"}) {
+		if fail && op == (Op{kind, "/a"}) {
 			return syscall.EIO
 		}
 		return nil
 	}
-	if err := h.Sync(); !errors.Is(err, syscall.EIO) {
+	if err := call(h); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
 	fail = false
@@ -199,6 +211,17 @@ func TestFailedSync(t *testing.T) {
 	must(t, h.Sync())
 	look := func(f *FS) string { return read(t, f, "/a") }
 	expect(t, "after a sync that succeeded", all(f, look), "aaca", "abca")
+}
+
+// What was pushed is not durable.
+func TestPush(t *testing.T) {
+	t.Parallel()
+	f := New()
+	h := create(t, f, "/a", "aaaa")
+	must(t, errors.Join(f.SyncDir("/"), h.Sync()))
+	writeAt(t, h, "b", 1)
+	must(t, h.Push(0, 4))
+	expect(t, "after a push", all(f, func(f *FS) string { return read(t, f, "/a") }), "aaaa", "abaa")
 }
 
 func TestHook(t *testing.T) {

@@ -184,6 +184,10 @@ func (p *Pool) begin() (*Segment, error) {
 	return g, nil
 }
 
+// step is how much of a new segment the disk gets at a time: a batch that is
+// to be synced meanwhile waits for one step, not for the whole segment.
+const step = 256 << 10
+
 // create makes the file of g and writes it out, so that appending later never
 // has to allocate: a full disk shows here, and a sync of a batch has no more
 // to do than the batch.
@@ -192,8 +196,13 @@ func (p *Pool) create(g *Segment) (err error) {
 	if g.file, err = p.FS.Create(g.Path); err != nil {
 		return err
 	}
-	for off := int64(0); off < g.Size; off += int64(len(zeros)) {
-		if _, err := g.file.WriteAt(zeros[:min(int64(len(zeros)), g.Size-off)], off); err != nil {
+	for off := int64(0); off < g.Size; off += step {
+		n := min(step, g.Size-off)
+		_, err := g.file.WriteAt(zeros[:n], off)
+		if err == nil {
+			err = g.file.Push(off, n)
+		}
+		if err != nil {
 			p.discard(g)
 			return err
 		}
