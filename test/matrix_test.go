@@ -18,7 +18,7 @@ type attack struct {
 	shows      string // the certificate; none: no TLS; refused, broken: TLS that does not work
 	middlebox  bool   // something on the way resets large handshakes
 	tlsa       string // right, other, PKIX: also beside the policies that need none
-	dns        string // bogus, SERVFAIL: what comes of the look-up of TLSA
+	dns        string // bogus, SERVFAIL: what comes of the look-up of TLSA; MX: that is bogus
 	unsigned   bool   // no DNSSEC
 	policy     string // list, dead, certificate, unreadable, replaced: what is wrong with MTA-STS, likewise
 	cached     bool   // the policy was fetched before
@@ -45,6 +45,7 @@ var attacks = map[string]attack{
 	"TLSA, none usable, and STARTTLS stripped": {shows: "none", tlsa: "PKIX"},
 	"bogus signatures of TLSA":                 {shows: "good", tlsa: "right", dns: "bogus"},
 	"SERVFAIL for TLSA":                        {shows: "good", tlsa: "right", dns: "SERVFAIL"},
+	"bogus signatures of the MX":               {shows: "good", dns: "MX"},
 	"TLSA mismatch, the zone not signed":       {shows: "good", tlsa: "other", unsigned: true},
 
 	"host not in the policy":                       {shows: "good", policy: "list"},
@@ -125,7 +126,7 @@ func targets(t *testing.T) []*target {
 
 // signed reports whether DNSSEC vouches for what is said of the domain.
 func (c *target) signed() bool {
-	return !c.unsigned && (c.tlsa != "" || strings.HasPrefix(c.column, "DANE"))
+	return !c.unsigned && (c.tlsa != "" || c.dns != "" || strings.HasPrefix(c.column, "DANE"))
 }
 
 // records are the TLSA records that are published, if any: right, other or
@@ -205,7 +206,10 @@ func (c *target) because() string {
 func (c *target) reason() string {
 	switch c.want.Status {
 	case "4.4.3":
-		if c.dns == "bogus" {
+		switch c.dns {
+		case "MX":
+			return "what the DNS says of " + c.domain + " is not what its owner signed (DNSSEC)"
+		case "bogus":
 			return "what the DNS says of the TLSA records of " + c.host + " is not what its owner signed (DNSSEC)"
 		}
 		return "the TLSA records of " + c.host + " cannot be looked up at the moment, and without them it must not be used"

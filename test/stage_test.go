@@ -282,8 +282,12 @@ func (st *stage) serveNames(t *testing.T, s *server, when int) *names {
 		unsigned: map[string]string{"open.test": open.String()}, reasons: true,
 		spoil: func(zone string) string {
 			for _, c := range st.list {
-				if c.dns == "bogus" && when == 1 {
+				switch {
+				case when == 0:
+				case c.dns == "bogus":
 					zone = forge(zone, "_25._tcp."+c.host+".", c.usage()+" 1 1 ")
+				case c.dns == "MX":
+					zone = forge(zone, "\n"+c.domain+".", "MX\t")
 				}
 			}
 			return zone
@@ -291,7 +295,7 @@ func (st *stage) serveNames(t *testing.T, s *server, when int) *names {
 	})
 }
 
-// forge changes the data of a TLSA record, so that it is not what was signed.
+// forge changes the data of a record, so that it is not what was signed.
 func forge(zone, name, kind string) string {
 	at := strings.Index(zone, name)
 	head, data, _ := strings.Cut(zone[at:], kind)

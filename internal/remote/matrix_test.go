@@ -358,7 +358,10 @@ func conditions() map[string]condition {
 		"TLSA, none usable, and STARTTLS stripped": {before: stripped, after: unusable},
 		"bogus signatures of TLSA":                 {after: fails(resolve.ErrBogus)},
 		"SERVFAIL for TLSA":                        {after: fails(resolve.ErrTemporary)},
-		"TLSA mismatch, the zone not signed":       {after: both(mismatch, func(s *scene) { s.dns.Secure = false })},
+		"bogus signatures of the MX": {after: func(s *scene) {
+			s.dns.Fail("d.example", dns.TypeMX, resolve.ErrBogus)
+		}},
+		"TLSA mismatch, the zone not signed": {after: both(mismatch, func(s *scene) { s.dns.Secure = false })},
 
 		"host not in the policy": {after: func(s *scene) {
 			promised(s)
