@@ -51,9 +51,9 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	}
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
-		Directory: s.parts.directory, Mailboxes: s.parts.local,
+		Directory: s.parts.directory, Mailboxes: s.parts.local, Returns: s.parts.returns,
 		Checker: s.checker(cfg), Signer: s.parts.signing, Witness: seen,
-		Clock: s.parts.clock, Random: rand.Reader,
+		Clock: s.parts.clock, Log: s.log, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {
 		o := smtpd.Options{

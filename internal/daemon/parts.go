@@ -26,12 +26,14 @@ import (
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/envelope"
+	"gatepost/internal/forward"
 	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
+	"gatepost/internal/outbound"
 	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
@@ -69,6 +71,7 @@ type parts struct {
 	signing   *signing.Ring
 	host      *hostkey.Host
 	issued    func() []*x509.Certificate // chain that an authority issued for the host, and that the doors show; may be nil
+	returns   *forward.Returns
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -173,6 +176,7 @@ func (p *parts) openSigning(ctx context.Context) (err error) {
 		Store: p.db, Keys: p.keys, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Domains: p.sendingDomains, QueueLife: time.Duration(p.cfg.Limits.QueueLifetime),
 	})
+	p.returns = forward.New(forward.Options{Store: p.db, Keys: p.keys, Clock: p.clock, Log: p.log})
 	return err
 }
 
@@ -372,10 +376,13 @@ func readPassword(path string) (string, error) {
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
 func (p *parts) openQueue(capture addr.Address) {
-	var away queue.Deliverer = &p.remote
+	var next outbound.Deliverer = &p.remote
 	if !capture.IsNull() {
-		away = p.local.Capture(capture)
+		next = p.local.Capture(capture)
 	}
+	away := outbound.New(outbound.Options{
+		Next: next, Keys: p.signing, Returns: p.returns, IsLocal: p.directory.IsLocal, Hostname: p.hostname(), Clock: p.clock, Log: p.log,
+	})
 	l := p.cfg.Limits
 	p.queue = queue.New(queue.Options{
 		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve,

@@ -119,6 +119,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	s.chores.Go(func() { s.parts.reputation.Tend(s.background) })
 	s.chores.Go(func() { s.parts.witness.Tend(s.background) })
 	s.chores.Go(func() { s.parts.courier.Tend(s.background) })
+	s.chores.Go(func() { s.parts.returns.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil

@@ -12,7 +12,8 @@
 //   - Nobody sends to other servers who is not signed in or listed in
 //     [relay] networks (rcpt.go).
 //   - Aliases become recipients here, once, in memory; nothing is injected
-//     again. Who is behind an address, account knows.
+//     again. Who is behind an address, account knows. What must not go on to
+//     another server, and what comes back to us of what did, is in forward.go.
 //   - A signed-in user sends only from addresses that are theirs: MAIL FROM
 //     (mail.go), From and Sender (header.go).
 //   - Whether a message from the world is by whom it says (watch.go): verdict
@@ -38,6 +39,7 @@ package gate
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/netip"
 
 	"gatepost/internal/addr"
@@ -63,6 +65,16 @@ type Directory interface {
 	IsReports(to addr.Address) bool
 	// Spend counts recipients against an account's daily limit, or refuses.
 	Spend(ctx context.Context, account string, recipients int) error
+}
+
+// Returns knows the addresses that we forward mail from. Its errors are what
+// the client is told, where they are *envelope.Error.
+type Returns interface {
+	// Find returns to whom goes what comes to an address, if it is a return
+	// address, genuine or not; a null sender must not be told.
+	Find(ctx context.Context, to addr.Address) (sender addr.Address, is bool, err error)
+	// Spend counts a message to one; to any other address it does nothing.
+	Spend(ctx context.Context, to addr.Address) error
 }
 
 // Mailboxes knows how full the mailboxes are.
@@ -92,6 +104,7 @@ type Options struct {
 	Relay     []netip.Prefix
 	Directory Directory
 	Mailboxes Mailboxes
+	Returns   Returns
 	// Checker verifies who mail from the world is from.
 	Checker *verdict.Checker
 	// Signer signs what our users send.
@@ -100,6 +113,7 @@ type Options struct {
 	// hear of it; nil: nobody is.
 	Witness Witness
 	Clock   clock.Clock
+	Log     *slog.Logger
 	Random  io.Reader // for Message-ID; safe for concurrent use
 }
 

@@ -45,6 +45,11 @@ func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
 	if v.ProvesSender() {
 		e.Origin = envelope.Proven // so that a failure may be told to it
 	}
+	if why := v.Unfit(); why != nil {
+		if err := w.gate.keepHere(ctx, e, why); err != nil {
+			return err
+		}
+	}
 	fields := v.Fields(string(w.gate.o.Hostname))
 	e.Header = append(e.Header, fields...)
 	if slices.ContainsFunc(fields, func(c byte) bool { return c >= utf8.RuneSelf }) {

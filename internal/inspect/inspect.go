@@ -20,6 +20,7 @@ import (
 	"gatepost/internal/blob"
 	"gatepost/internal/courier"
 	"gatepost/internal/envelope"
+	"gatepost/internal/forward"
 	"gatepost/internal/keys"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
@@ -142,6 +143,7 @@ func (t *Things) parts(ctx context.Context, done func(int64), left map[string]bo
 	return append(list,
 		part{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
 		part{"reports", "What others report, and what is reported to them, is sound.", t.reports},
+		part{"forward", "All return addresses of forwarded mail are sound.", t.returns},
 		part{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
 		}},
@@ -225,6 +227,13 @@ func (t *Things) reports(found func(audit.Finding)) error {
 		return nil
 	}
 	return errors.Join(reputation.Check(t.Store, found), courier.Check(t.Store, found))
+}
+
+func (t *Things) returns(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return forward.Check(t.Store, found)
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {

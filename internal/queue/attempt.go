@@ -27,7 +27,7 @@ func (q *Queue) attempt(p *pool, j *job) (outcomes []envelope.Outcome, reached b
 	}
 	defer body.Close() // it was only read
 	outcomes = p.to.Deliver(q.ctx, &envelope.Attempt{
-		Envelope: e, Body: body, Recipients: j.recipients, Destination: j.line.name.name,
+		Envelope: e, Body: body, Recipients: j.recipients, Destination: j.line.name.name, Afresh: j.afresh,
 	})
 	for len(outcomes) < len(j.recipients) { // a deliverer that says too little loses nobody
 		outcomes = append(outcomes, envelope.Outcome{Status: envelope.Deferred})

@@ -144,6 +144,7 @@ func (q *Queue) Hold(id envelope.ID) error {
 func (q *Queue) Release(id envelope.ID) error {
 	return q.setHeld(id, false, func(j *job) {
 		if j.state == parked {
+			j.afresh = true
 			q.admit(j)
 		}
 	})

@@ -3,9 +3,10 @@
 //
 // # Place in the path
 //
-// gate asks it for submissions, queue for the mail that we write ourselves
-// (Begin). Who is signed for is the domain of ours that the author's address
-// is in, or is below.
+// gate asks it for submissions, queue for the mail that we write ourselves,
+// outbound for what has waited too long (Begin) and for what is passed on
+// through an alias (Sealing). Who is signed for is the domain of ours that the
+// author's address is in, or is below.
 //
 // # The life of a key
 //
@@ -32,6 +33,7 @@ package signing
 import (
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,8 +154,30 @@ func (r *Ring) forAuthor(section []byte) []dkim.SigningKey {
 	if err != nil || len(authors) == 0 {
 		return nil
 	}
+	return r.forDomain(authors[0].Domain)
+}
+
+// forDomain returns the keys of a domain of ours, or of the one above it.
+func (r *Ring) forDomain(domain addr.Domain) []dkim.SigningKey {
 	used := *r.used.Load()
-	return used[covering(used, authors[0].Domain)]
+	return used[covering(used, domain)]
+}
+
+// Uses reports whether a domain signs under a selector now.
+func (r *Ring) Uses(d addr.Domain, selector string) bool {
+	return slices.ContainsFunc((*r.used.Load())[d], func(k dkim.SigningKey) bool { return k.Selector == selector })
+}
+
+// Sealing returns the key that seals what is passed on in the name of a domain
+// of ours (ARC), of which the DNS shows one that all can verify: RFC 8617 has
+// RSA alone, and a seal that some cannot verify breaks the chain for them.
+func (r *Ring) Sealing(d addr.Domain) (key dkim.SigningKey, ok bool) {
+	for _, k := range r.forDomain(d) {
+		if _, ok := k.Signer.Public().(*rsa.PublicKey); ok {
+			return k, true
+		}
+	}
+	return dkim.SigningKey{}, false
 }
 
 // sample is what is signed to see whether others could verify it.

@@ -251,3 +251,33 @@ func TestSender(t *testing.T) {
 		}
 	}
 }
+
+// Forwarded mail is sealed in the name of the alias' domain, by the key that
+// everybody can verify, and by none that the DNS does not show.
+func TestSealing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "example.org", "example.net")
+	s.tend()
+	if k, ok := s.Sealing("example.org"); ok {
+		t.Errorf("sealed by %s before it is published", k.Selector)
+	}
+	for _, k := range s.of("example.org") {
+		if s.Uses("example.org", k.Selector) {
+			t.Errorf("%s is used before it is published", k.Selector)
+		}
+	}
+	s.publish(s.of("example.org")...)
+	s.publish(s.of("example.net")[1]) // Ed25519 alone
+	s.tend()
+	for d, want := range map[addr.Domain]string{
+		"example.org": "example.org/20261125r", "mx.example.org": "example.org/20261125r", "example.net": "/", "example.com": "/", "org": "/",
+	} {
+		k, ok := s.Sealing(d)
+		if got := string(k.Domain) + "/" + k.Selector; got != want || ok != (want != "/") {
+			t.Errorf("%s: %s, %v", d, got, ok)
+		}
+	}
+	if !s.Uses("example.org", "20261125e") || s.Uses("example.org", "20261124e") || s.Uses("example.net", "20261125r") || !s.Uses("example.net", "20261125e") {
+		t.Error("what is used is not told")
+	}
+}
