@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,9 +57,25 @@ func TestErrandIsSigned(t *testing.T) {
 func TestErrandsEnd(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.signed()
-		var ends []string
+		var mu sync.Mutex
+		ended := map[string]int{}
 		w.q.o.Ended = func(e *envelope.Envelope, c envelope.Change) {
-			ends = append(ends, fmt.Sprintf("%s %s %v", e.Recipients[c.Recipient].To.Domain, c.Status, c.Reason != ""))
+			mu.Lock()
+			defer mu.Unlock()
+			ended[fmt.Sprintf("%s %s %v", e.Recipients[c.Recipient].To.Domain, c.Status, c.Reason != "")]++
+		}
+		want := func(ends ...string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			for _, e := range ends {
+				if ended[e] != 1 {
+					t.Errorf("%q: %d times", e, ended[e])
+				}
+			}
+			if len(ended) != len(ends) {
+				t.Errorf("%v", ended)
+			}
 		}
 		w.remote.set("gone.example", refused, 0)
 		w.remote.set("dead.example", noAnswer, 0)
@@ -69,13 +86,10 @@ func TestErrandsEnd(t *testing.T) {
 			}
 		}
 		w.pass(errandLife - time.Hour)
-		if len(ends) != 2 || ends[0] != "a.example delivered false" || ends[1] != "gone.example failed true" {
-			t.Errorf("%q", ends)
-		}
+		early := []string{"a.example delivered false", "gone.example failed true"}
+		want(early...)
 		w.pass(2 * time.Hour)
-		if len(ends) != 3 || ends[2] != "dead.example failed true" {
-			t.Errorf("%q", ends)
-		}
+		want(append(early, "dead.example failed true")...)
 		e, err := w.errand("x@dead.example")
 		if err != nil {
 			t.Fatal(err)
@@ -85,9 +99,7 @@ func TestErrandsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.pass(time.Minute)
-		if len(ends) != 4 || ends[3] != "dead.example dropped true" {
-			t.Errorf("%q", ends)
-		}
+		want(append(early, "dead.example failed true", "dead.example dropped true")...)
 		w.want(late, envelope.Deferred)
 		if n := len(w.spool.own(byNotice)); n != 0 {
 			t.Errorf("postmaster was told %d times", n)
