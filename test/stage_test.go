@@ -384,24 +384,13 @@ func (p *postfix) arrive(t *testing.T, list []*target, word func(*target) string
 	})
 }
 
-// heardNothing checks that no transaction was begun at the door of a target,
-// and that nobody came back within an attempt to ask for less.
-func (p *postfix) heardNothing(t *testing.T, c *target, attempts int) {
+// heardNothing checks that no transaction was begun at the door of a target.
+func (p *postfix) heardNothing(t *testing.T, c *target) {
 	t.Helper()
-	connections := 0
 	for line := range strings.Lines(p.log.String()) {
-		if !strings.Contains(line, "hop-"+c.domain+"/") {
-			continue
-		}
-		if strings.Contains(line, " mail=") {
+		if strings.Contains(line, "hop-"+c.domain+"/") && strings.Contains(line, " mail=") {
 			t.Errorf("it heard of the message: %s", line)
 		}
-		if strings.Contains(line, ": connect from ") {
-			connections++
-		}
-	}
-	if connections > attempts {
-		t.Errorf("%d attempts made %d connections", attempts, connections)
 	}
 }
 
@@ -416,20 +405,22 @@ func (s *server) yesterday() {
 	}
 	defer db.Close()
 	sums, today := proof.Sums{DB: db}, tlsrpt.Day(time.Now())
-	domains, err := sums.Domains(ctx, today)
-	if err != nil || len(domains) == 0 {
-		s.t.Fatalf("nothing was counted: %v", err)
-	}
 	var moved []tlsrpt.Sum
-	for _, d := range domains {
-		of, err := sums.Of(ctx, today, d)
+	for _, day := range []time.Time{today, today.AddDate(0, 0, -1)} { // it may be just after midnight
+		domains, err := sums.Domains(ctx, day)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		for _, sum := range of {
-			for _, days := range []int{-1, -2} {
-				sum.Day = today.AddDate(0, 0, days)
-				moved = append(moved, sum)
+		for _, d := range domains {
+			of, err := sums.Of(ctx, day, d)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			for _, sum := range of {
+				for _, days := range []int{-1, -2} {
+					sum.Day = today.AddDate(0, 0, days)
+					moved = append(moved, sum)
+				}
 			}
 		}
 	}
