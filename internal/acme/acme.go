@@ -131,7 +131,7 @@ func (s source) GenerateKey() (crypto.PrivateKey, error) { return s(), nil }
 func (c *Certificates) newConfig(keys certmagic.KeyGenerator, log *zap.Logger) (*certmagic.Config, *certmagic.ACMEIssuer) {
 	o := c.o
 	magic := certmagic.New(c.cache, certmagic.Config{
-		Storage: c.kept, KeySource: keys,
+		Storage: c.kept, KeySource: keys, OnEvent: c.onEvent,
 		DefaultServerName: string(o.Hostname), FallbackServerName: string(o.Hostname),
 		// Authorities give up OCSP, and no mail server looks.
 		OCSP:   certmagic.OCSPConfig{DisableStapling: true},
@@ -169,13 +169,57 @@ func (c *Certificates) Close() error {
 	return nil
 }
 
+// Load makes ready what the store has for our names, without asking anybody:
+// the doors show it from the first connection on, also while the DNS is down.
+// What cannot be shown is removed, so that another is issued.
+func (c *Certificates) Load(ctx context.Context) error {
+	domains, err := c.o.Domains(ctx)
+	if err != nil {
+		return err
+	}
+	ours := map[string]bool{string(c.o.Hostname): true}
+	for _, d := range domains {
+		for _, prefix := range prefixes {
+			ours[prefix+string(d)] = true
+		}
+	}
+	list, err := c.clear(ctx)
+	for _, kept := range list {
+		if !ours[kept.Name] {
+			continue
+		}
+		if _, failed := c.config(kept.Name).CacheManagedCertificate(ctx, kept.Name); failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		c.mu.Lock()
+		c.asked = append(c.asked, kept.Name)
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// onEvent hears what certmagic is about to do. A name that the DNS leads
+// elsewhere meanwhile is not asked for any more.
+func (c *Certificates) onEvent(ctx context.Context, event string, data map[string]any) error {
+	name, ok := data["identifier"].(string)
+	if event != "cert_obtaining" || !ok {
+		return nil
+	}
+	own, err := resolve.Addrs(ctx, c.o.Resolver, string(c.o.Hostname), true)
+	if err != nil {
+		return err
+	}
+	if !c.here(own) || !c.leadsTo(ctx, name, own) {
+		return errors.New("the DNS leads the name elsewhere")
+	}
+	return nil
+}
+
 // Tend has certificates issued and renewed until ctx ends, and looks again
 // every hour, and when poke says so, which names are to have one and which
 // are due.
 func (c *Certificates) Tend(ctx context.Context, poke <-chan struct{}) {
-	if err := c.clear(ctx); err != nil {
-		c.o.Log.Error("cannot look through the certificates", "error", err)
-	}
 	for ctx.Err() == nil {
 		if err := c.look(ctx); err != nil && ctx.Err() == nil {
 			c.o.Log.Error("cannot see to the certificates", "error", err)
