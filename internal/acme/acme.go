@@ -50,6 +50,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 )
@@ -262,7 +263,7 @@ func (c *Certificates) look(ctx context.Context) error {
 // alert tells of certificates that end soon.
 func (c *Certificates) alert() {
 	for _, leaf := range c.Current() {
-		if left := leaf.NotAfter.Sub(c.o.Clock.Now()); left < soon {
+		if keys.EndsSoon(leaf, soon, c.o.Clock.Now()) {
 			c.o.Log.Error("a certificate ends soon and could not be renewed", "names", leaf.DNSNames, "until", leaf.NotAfter.UTC())
 		}
 	}
