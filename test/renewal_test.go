@@ -140,11 +140,13 @@ func (s *acmeSite) load() (stop func() int64) {
 			}
 		})
 	}
-	return func() int64 {
+	stop = func() int64 {
 		cancel()
 		work.Wait()
 		return done.Load()
 	}
+	s.t.Cleanup(func() { stop() })
+	return stop
 }
 
 // Certificates are renewed, and the key is replaced, under load: no session

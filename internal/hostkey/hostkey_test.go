@@ -298,13 +298,15 @@ func TestReissue(t *testing.T) {
 	if s.record(Wanted) != second || s.record(Next) == second {
 		t.Error("the plan does not say what is being asked for")
 	}
-	s.after(again - Every)
+	s.clock.Advance(again - time.Second)
+	s.tend()
 	if asked != 1 {
 		t.Errorf("asked %d times at once", asked)
 	}
 	refused = nil
 	s.publish(25, first) // somebody takes it away meanwhile
-	s.after(2 * Every)
+	s.clock.Advance(time.Second)
+	s.tend()
 	if asked != 1 {
 		t.Error("a certificate was issued that mail would break with")
 	}
