@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
+	"gatepost/internal/courier"
 	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
@@ -30,6 +31,7 @@ type Desk struct {
 	Inspect   *inspect.Running
 	Backup    *backup.Source
 	Reports   *reputation.Book
+	Courier   *courier.Courier
 	Proofs    *proof.Book
 	// Forget removes what is remembered of the level of TLS that a domain
 	// reached; found tells whether there was anything.
@@ -71,6 +73,7 @@ var verbs = map[string]verb{
 	"certificate.list": with((*Desk).listCertificates), "certificate.host": with((*Desk).showHost),
 	"certificate.roll": with((*Desk).rollHost),
 	"reports.dmarc":    with((*Desk).reportsDMARC), "reports.tls": with((*Desk).reportsTLS),
+	"reports.sent": with((*Desk).reportsSent),
 
 	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }

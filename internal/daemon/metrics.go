@@ -145,9 +145,12 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	count(r, "gatepost_reports_taken_total", "Reports on our domains that were counted.", &rep.Taken)
 	count(r, "gatepost_reports_again_total", "Reports that had been counted before.", &rep.Again)
 	count(r, "gatepost_reports_refused_total", "Messages to an address for reports with none that could be counted.", &rep.Refused)
-	out := s.parts.courier
-	count(r, "gatepost_tls_reports_sent_total", "TLS reports of ours that were taken.", &out.Sent)
-	count(r, "gatepost_tls_reports_failed_total", "Attempts to hand over a TLS report that failed.", &out.Failed)
-	count(r, "gatepost_tls_reports_no_mail_total", "TLS reports that were not sent because they would have to go by signed mail.", &out.NoMail)
+	for kind, n := range s.parts.courier.Counters {
+		count(r, "gatepost_reports_posted_total", "Reports of ours that a URL took.", &n.Posted, "kind", string(kind))
+		count(r, "gatepost_reports_mailed_total", "Reports of ours that went by mail.", &n.Mailed, "kind", string(kind))
+		count(r, "gatepost_reports_failed_total", "Attempts to send a report of ours that failed.", &n.Failed, "kind", string(kind))
+		count(r, "gatepost_reports_unsigned_total", "Attempts to send a report of ours that had to wait for a key to sign with.", &n.Unsigned, "kind", string(kind))
+	}
+	count(r, "gatepost_witness_dropped_total", "Messages that no DMARC report will tell of, for want of room.", &s.parts.witness.Dropped)
 	count(r, "gatepost_tls_sessions_dropped_total", "Sessions that no TLS report will tell of.", &pr.Tally.Dropped)
 }
