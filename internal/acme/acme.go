@@ -114,8 +114,13 @@ func New(o Options) *Certificates {
 	c := &Certificates{o: o, kept: &shelf{db: o.DB, keys: o.Keys, clock: o.Clock, locks: map[string]chan struct{}{}}}
 	log := zap.New(core{log: o.Log})
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) { return c.config(cert.Names[0]), nil },
-		Logger:           log,
+		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) {
+			if len(cert.Names) == 0 { // as one for a challenge
+				return c.others, nil
+			}
+			return c.config(cert.Names[0]), nil
+		},
+		Logger: log,
 	})
 	c.others, c.issuer = c.newConfig(certmagic.StandardKeyGenerator{KeyType: certmagic.P256}, log)
 	c.host, _ = c.newConfig(source(o.HostKey), log)
