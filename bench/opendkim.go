@@ -40,16 +40,7 @@ Domain local.test
 Selector s
 KeyFile %[1]s/dkim.pem
 InternalHosts ` + relayFrom + `
-ResolverConfiguration %[1]s/resolver.conf
-`
-	// OpenDKIM resolves with Unbound's library, which by itself knows that
-	// nothing is below test and no server on loopback.
-	resolverConf = `server:
-  do-not-query-localhost: no
-  local-zone: "test." nodefault
-forward-zone:
-  name: "."
-  forward-addr: 127.0.0.10
+Nameservers 127.0.0.10
 `
 )
 
@@ -63,7 +54,7 @@ func (p *postfix) filter() (err error) {
 		return err
 	}
 	for name, text := range map[string]string{
-		"aliases": signedTo + " r@remote.test\n", "policyd-spf.conf": policydConf, "resolver.conf": resolverConf,
+		"aliases": signedTo + " r@remote.test\n", "policyd-spf.conf": policydConf,
 		"opendkim.conf": fmt.Sprintf(openDKIMConf, p.dir), "resolv.conf": "nameserver 127.0.0.10\n",
 	} {
 		if err := os.WriteFile(p.in(name), []byte(text), 0o644); err != nil {

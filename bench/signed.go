@@ -24,7 +24,7 @@ import (
 // signed that comes from a client that may relay, in the name of a domain of
 // the server's.
 const (
-	signedName = "signed.test"
+	signedName = "signed.example" // OpenDKIM's resolver knows that nothing is below test
 	signedFrom = "127.20.0.1"
 	signedTo   = "out@local.test"
 	relayFrom  = "127.0.0.1"
