@@ -171,10 +171,7 @@ func (v *Verdict) dmarc() {
 	if f.Problem != nil {
 		return
 	}
-	status, policy := f.DMARC.Status, f.DMARC.Policy
-	if (f.Own || f.Choice != nil) && status != dmarc.TempError {
-		status, policy = f.own()
-	}
+	status, policy := f.standing()
 	switch {
 	case status == dmarc.Pass:
 		v.because(Accept, "%s", f.DMARC.Reason)
@@ -259,6 +256,14 @@ func (f *Facts) signed() bool {
 		}
 	}
 	return false
+}
+
+// standing is what DMARC comes to here.
+func (f *Facts) standing() (dmarc.Status, dmarc.Policy) {
+	if (f.Own || f.Choice != nil) && f.DMARC.Status != dmarc.TempError {
+		return f.own()
+	}
+	return f.DMARC.Status, f.DMARC.Policy
 }
 
 // own is what DMARC comes to for a domain of ours, or one that the operator
