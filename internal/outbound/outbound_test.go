@@ -118,7 +118,7 @@ func (w *town) Address(_ context.Context, _ *envelope.Envelope, alias addr.Addre
 	if w.refused {
 		return addr.Address{}, errors.New("the disk is full")
 	}
-	return addr.Address{Local: "bounce-" + alias.Local, Domain: alias.Domain}, nil
+	return addr.Address{Local: "bounce-" + strings.ReplaceAll(alias.Local, "ö", "oe"), Domain: alias.Domain}, nil
 }
 
 const (
@@ -236,6 +236,19 @@ func TestGroups(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("nothing for %v", want)
+	}
+}
+
+// An alias that needs SMTPUTF8 does not make the message need it.
+func TestAliasInUTF8(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	a := w.post(envelope.Proven, author, found, letter, "x@remote.example via söl@example.org")
+	a.Envelope.UTF8 = true
+	w.Outbound.Deliver(t.Context(), a)
+	s := w.out[0]
+	if e := s.envelope; e.NeedsUTF8(&e.Recipients[0]) || w.chain(s.content).Status != arc.Pass || strings.Contains(s.content, "söl") {
+		t.Errorf("%+v\n%s", s, s.content)
 	}
 }
 
