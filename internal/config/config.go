@@ -22,6 +22,7 @@ type Config struct {
 	Trusted Trusted  `toml:"trusted"`
 	Sender  []Sender `toml:"sender"`
 	Remote  Remote   `toml:"remote"`
+	Reports Reports  `toml:"reports"`
 	Limits  Limits   `toml:"limits"`
 	Route   []Route  `toml:"route"`
 
@@ -53,7 +54,7 @@ type Listen struct {
 
 // TLS says where the server's certificate comes from: acme, or certificate and key, or self_signed. With none of them it is self-signed.
 type TLS struct {
-	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts. of each domain that the DNS leads here. Its terms of service are agreed to by naming it.
+	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts., autoconfig. and autodiscover. of each domain, as far as the DNS leads them here. Its terms of service are agreed to by naming it.
 	ACME string `toml:"acme"`
 	// File with the CA certificate of a private ACME server; it is trusted beside the system's.
 	ACMERoots string `toml:"acme_roots"`
@@ -121,6 +122,14 @@ type Remote struct {
 	IPv6 bool `toml:"ipv6"`
 	// The least protection for mail to every domain without a route: opportunistic, require (encrypted), or verify (encrypted, and the server must prove who it is). Look at "gatepost proof unverified" before you raise it: that mail would wait, and then come back.
 	TLS string `toml:"tls"`
+}
+
+// Reports is about what other domains are told of what this server saw of them, each day, if they ask for it. Reports by mail go out once a key that they can be signed with is in the DNS.
+type Reports struct {
+	// Send TLS reports (RFC 8460) to domains that mail goes to: how many connections to their hosts were safe, and what failed.
+	TLS bool `toml:"tls"`
+	// Send DMARC aggregate reports (RFC 9990) to domains in whose name mail comes: from which addresses how much of it came, and what proved it. They name no recipient and no user.
+	DMARC bool `toml:"dmarc"`
 }
 
 // Route overrides the MX records of a domain.

@@ -17,15 +17,17 @@ import (
 	"time"
 
 	"gatepost/internal/account"
-	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/courier"
 	"gatepost/internal/daemon/protect"
+	"gatepost/internal/envelope"
 	"gatepost/internal/forward"
+	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
@@ -41,6 +43,7 @@ import (
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 	"gatepost/internal/transport"
+	"gatepost/internal/witness"
 )
 
 // systemResolvers is where the system names its resolvers.
@@ -67,6 +70,8 @@ type parts struct {
 	local     *local.Local
 	signing   *signing.Ring
 	returns   *forward.Returns
+	host      *hostkey.Host
+	issued    func() []*x509.Certificate // chain that an authority issued for the host, and that the doors show; may be nil
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -74,7 +79,8 @@ type parts struct {
 
 	protection *protect.Protection
 	reputation *reputation.Book
-	courier    *reputation.Courier
+	witness    *witness.Witness
+	courier    *courier.Courier
 
 	closers []func() error // in the order of opening
 }
@@ -84,7 +90,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -217,11 +223,25 @@ func (p *parts) openProtection(context.Context) error {
 		Store: p.db, Resolver: p.resolver, Clock: p.clock, Log: p.log, Settings: settings,
 		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return dial(ctx, netip.Addr{}, to) },
 	})
-	p.courier = reputation.NewCourier(reputation.CourierOptions{
-		DB: p.db, Tally: proof.Sums{DB: p.db}, Resolver: p.resolver, Clock: p.clock, Log: p.log, Hostname: p.hostname(), Post: p.protection.Post,
-	})
 	p.onClose(p.protection.Close)
+	p.witness = witness.New(witness.Options{DB: p.db, Clock: p.clock, Log: p.log})
+	p.onClose(func() error { return p.witness.Flush(context.Background()) })
+	p.courier = courier.New(courier.Options{
+		DB: p.db, Tally: proof.Sums{DB: p.db}, Mail: p.witness, Resolver: p.resolver, Clock: p.clock, Log: p.log, Random: rand.Reader,
+		Hostname: p.hostname(), Post: p.protection.Post,
+		Sender: func() addr.Domain { return p.signing.Sender(p.hostname()) },
+		Submit: func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
+			return p.queue.SubmitSigned(ctx, e, write)
+		},
+	})
+	p.onClose(p.courier.Close)
+	p.setReports(p.cfg)
 	return nil
+}
+
+// setReports takes what a configuration says of reports to other domains.
+func (p *parts) setReports(cfg *config.Config) {
+	p.courier.Set(courier.Settings{TLS: cfg.Reports.TLS, DMARC: cfg.Reports.DMARC})
 }
 
 // protection returns what a configuration says of it.
@@ -365,7 +385,8 @@ func (p *parts) openQueue(capture addr.Address) {
 	})
 	l := p.cfg.Limits
 	p.queue = queue.New(queue.Options{
-		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve, Begin: p.signing.Begin,
+		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve,
+		Begin: p.signing.Begin, Ended: p.courier.Ended,
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
@@ -381,10 +402,10 @@ func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing, Promise: p.promise,
-		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation,
-		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
-		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
-		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation, Courier: p.courier,
+		Certificates: p.kept, Host: p.host,
+		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Authority: p.cfg.TLS.ACME, Told: p.found},
+		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
 }
 

@@ -99,7 +99,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 			s.parts, err = open(ctx, cfg, s.log, o.capture)
 			return err
 		},
-		s.recoverMail, s.openControl, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -117,6 +117,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 		})
 	})
 	s.chores.Go(func() { s.parts.reputation.Tend(s.background) })
+	s.chores.Go(func() { s.parts.witness.Tend(s.background) })
 	s.chores.Go(func() { s.parts.courier.Tend(s.background) })
 	s.chores.Go(func() { s.parts.returns.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
@@ -181,9 +182,6 @@ func (s *Server) openDoors(ctx context.Context) error {
 	s.adopt(g)
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
-	}
-	if err := s.openCertificates(); err != nil {
-		return err
 	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {

@@ -90,6 +90,13 @@ const (
 	LongLine                    // some line exceeds the 998 octets of RFC 5322
 )
 
+// ByCourier is Client of the reports that we owe other domains.
+const ByCourier = "report to another domain"
+
+// IsErrand reports whether the message is a report that we owe another domain:
+// nobody is told of its failure, and the next one takes its place.
+func (e *Envelope) IsErrand() bool { return e.Origin == Self && e.Client == ByCourier }
+
 // Bounceable reports whether a failure may be told to the reverse-path: it
 // must be there and be the sender's own, else the bounce would hit whoever
 // was forged (backscatter).

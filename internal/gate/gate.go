@@ -43,6 +43,7 @@ import (
 	"net/netip"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/aggregate"
 	"gatepost/internal/clock"
 	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
@@ -59,6 +60,9 @@ type Directory interface {
 	Resolve(ctx context.Context, to addr.Address) ([]addr.Address, error)
 	// Owns reports whether an account may send as an address.
 	Owns(ctx context.Context, account string, from addr.Address) (bool, error)
+	// IsReports reports whether an address is one that others send their
+	// reports to.
+	IsReports(to addr.Address) bool
 	// Spend counts recipients against an account's daily limit, or refuses.
 	Spend(ctx context.Context, account string, recipients int) error
 }
@@ -87,6 +91,13 @@ type Signer interface {
 	Begin(section []byte) (*dkim.Signer, error)
 }
 
+// Witness keeps what others are to be told of mail in their name.
+type Witness interface {
+	// Saw takes note of a message as a report tells of it. It must return at
+	// once.
+	Saw(p aggregate.Published, row aggregate.Row)
+}
+
 // Options are what Gate works with; all are required.
 type Options struct {
 	Hostname  addr.Domain // the name that we greet with and vouch under
@@ -98,9 +109,12 @@ type Options struct {
 	Checker *verdict.Checker
 	// Signer signs what our users send.
 	Signer Signer
-	Clock  clock.Clock
-	Log    *slog.Logger
-	Random io.Reader // for Message-ID; safe for concurrent use
+	// Witness is told of mail from the world in the name of those who want to
+	// hear of it; nil: nobody is.
+	Witness Witness
+	Clock   clock.Clock
+	Log     *slog.Logger
+	Random  io.Reader // for Message-ID; safe for concurrent use
 }
 
 // Gate holds the checks together. Its methods may be called from any

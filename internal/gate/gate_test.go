@@ -90,6 +90,8 @@ func (w *town) Owns(_ context.Context, account string, from addr.Address) (bool,
 	return w.owners[base+"@"+string(from.Domain)] == account, w.broken
 }
 
+func (w *town) IsReports(to addr.Address) bool { return to.Local == "dmarc-reports" }
+
 func (w *town) Spend(_ context.Context, account string, n int) error {
 	if w.spent[account]+n > w.limit {
 		return envelope.Refuse(452, "4.7.1", "enough for today")

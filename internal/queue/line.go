@@ -18,10 +18,12 @@ const (
 )
 
 // lineName names a line. A domain that was made ours while mail for it
-// waited has two.
+// waited has two. Messages that ask for no protection have lines of their
+// own, since a destination that cannot offer it is open to them.
 type lineName struct {
-	name  string
-	local bool
+	name   string
+	local  bool
+	waived bool // the TLS that the destination promised
 }
 
 // pool is the slots for attempts of one kind.

@@ -241,6 +241,9 @@ func (q *Queue) drop(m *queued, list []int) {
 	if len(changes) > 0 {
 		q.o.Spool.Change(changes, q.whenDurable(m, homing))
 		q.Counters.Dropped.Add(int64(len(changes)))
+		for _, c := range changes {
+			q.ended(m.env, c)
+		}
 	}
 	if !keeps {
 		q.mu.Lock()

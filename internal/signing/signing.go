@@ -37,6 +37,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -120,6 +121,31 @@ func (r *Ring) Begin(section []byte) (*dkim.Signer, error) {
 	return dkim.NewSigner(section, list, r.o.Clock.Now(), r.o.QueueLife+grace)
 }
 
+// Sender returns the domain of ours that a message of the host itself is best
+// from, since it will be signed: the one that the host is in or, where that
+// one has no key in use, the first by name that has; empty if there is none.
+func (r *Ring) Sender(host addr.Domain) addr.Domain {
+	used := *r.used.Load()
+	if d := covering(used, host); d != "" {
+		return d
+	}
+	if len(used) == 0 {
+		return ""
+	}
+	return slices.Min(slices.Collect(maps.Keys(used)))
+}
+
+// covering returns the domain with keys that another is, or is below; empty
+// if there is none.
+func covering(used map[addr.Domain][]dkim.SigningKey, d addr.Domain) addr.Domain {
+	for name, more := string(d), true; more; _, name, more = strings.Cut(name, ".") {
+		if used[addr.Domain(name)] != nil {
+			return addr.Domain(name)
+		}
+	}
+	return ""
+}
+
 // forAuthor returns the keys for who has written a message. Of several
 // authors the first counts, as with DMARC those do whom the first domain
 // vouches for.
@@ -134,12 +160,7 @@ func (r *Ring) forAuthor(section []byte) []dkim.SigningKey {
 // forDomain returns the keys of a domain of ours, or of the one above it.
 func (r *Ring) forDomain(domain addr.Domain) []dkim.SigningKey {
 	used := *r.used.Load()
-	for d, more := string(domain), true; more; _, d, more = strings.Cut(d, ".") {
-		if list := used[addr.Domain(d)]; list != nil {
-			return list
-		}
-	}
-	return nil
+	return used[covering(used, domain)]
 }
 
 // Uses reports whether a domain signs under a selector now.
