@@ -31,7 +31,8 @@
 //
 // What our users sent was signed when it came, with a signature that is good
 // for as long as a message usually waits. One that was held, or came out of a
-// backup, is signed again, and so is one whose key has gone from the DNS.
+// backup, is signed again; and so is one that waited and whose key has gone
+// from the DNS, or for which there was none yet.
 //
 // # Standards
 //

@@ -310,3 +310,33 @@ func TestNotSent(t *testing.T) {
 		}
 	}
 }
+
+// While a message is made ready the spool may change its state, and does: the
+// race detector sees whoever reads that.
+func TestReadsNothingThatChanges(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	a := w.post(envelope.User, "anna@example.org", "", "From: anna@example.org\r\n\r\nHello.\r\n", "x@remote.example via sales@example.org", "y@remote.example")
+	a.Afresh = true
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := uint16(0); ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+				e := a.Envelope
+				e.Held, e.Delayed = !e.Held, !e.Delayed
+				r := &e.Recipients[0]
+				r.Status, r.Attempts, r.Next, r.Reason = envelope.Deferred, n, now, "later"
+			}
+		}
+	}()
+	w.Outbound.Deliver(t.Context(), a)
+	close(over)
+	<-ended
+	if len(w.out) != 2 {
+		t.Errorf("%+v", w.out)
+	}
+}
