@@ -25,6 +25,7 @@ type needs struct {
 	accounts int  // userN@local.test, N below it
 	world    bool // mail goes where DNS says, not to hop
 	guarded  bool // likewise, and the guarded domain's authority is believed
+	signed   bool // mail is verified and signed, and mail for signedTo goes to hop
 }
 
 // password of every account.
@@ -37,6 +38,8 @@ type place struct {
 	b   *bench
 	dir string
 	cmd *exec.Cmd
+
+	names *names // if it is the server that they are for
 }
 
 func (p *place) make(name string) (err error) {

@@ -38,6 +38,7 @@ func newNames(t *testing.T, records string) *names {
 type signing struct {
 	spoil    func(zone string) string // what is done to the zone once it is signed
 	unsigned map[string]string        // zones below it that are not signed, with their records
+	reasons  bool                     // unbound says why it fails (RFC 8914)
 }
 
 func serveNames(t *testing.T, records string, sign *signing) *names {
@@ -58,6 +59,9 @@ func serveNames(t *testing.T, records string, sign *signing) *names {
 	if sign != nil {
 		module = "validator iterator"
 		anchor = "  trust-anchor-file: " + filepath.Join(dir, n.key+".ds") + "\n"
+		if sign.reasons {
+			anchor += "  ede: yes\n"
+		}
 		zone += ".signed"
 		for name, text := range sign.unsigned {
 			below += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", name, file(name, "$TTL 60\n$ORIGIN %[1]s.\n@ SOA ns.test. hostmaster.test. 1 3600 600 86400 60\n@ NS ns.test.\n%[2]s", name, text))

@@ -106,9 +106,9 @@ type Trusted struct {
 
 // Sender overrides what becomes of mail by authors of a domain (From) where nothing shows that it is theirs: neither DMARC, nor SPF or a signature of that very domain. Without it, what the domain asks for is heeded, as far as nothing hints at a mailing list or a forwarder.
 type Sender struct {
-	// The domain of the authors; it is for the domains below it too, unless they have a choice of their own.
+	// The domain of the authors; it is for the domains below it too, unless they have a choice of their own. "*" is every domain without a choice, but for yours.
 	Domain string `toml:"domain"`
-	// accept, junk (file it into Junk) or reject (refuse it, also where it comes through a mailing list).
+	// accept (also while the domain's DNS does not answer), junk (file it into Junk) or reject (refuse it, also where it comes through a mailing list).
 	Failure string `toml:"failure"`
 }
 

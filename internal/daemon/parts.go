@@ -69,9 +69,9 @@ type parts struct {
 	found     []string // by the spool, when it was opened
 	local     *local.Local
 	signing   *signing.Ring
-	returns   *forward.Returns
 	host      *hostkey.Host
 	issued    func() []*x509.Certificate // chain that an authority issued for the host, and that the doors show; may be nil
+	returns   *forward.Returns
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue

@@ -142,8 +142,8 @@ func (t *Things) parts(ctx context.Context, done func(int64), left map[string]bo
 	}
 	return append(list,
 		part{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
-		part{"forward", "All return addresses of forwarded mail are sound.", t.returns},
 		part{"reports", "What others report, and what is reported to them, is sound.", t.reports},
+		part{"forward", "All return addresses of forwarded mail are sound.", t.returns},
 		part{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
 		}},
@@ -222,18 +222,18 @@ func (t *Things) protection(found func(audit.Finding)) error {
 	return proof.Check(t.Store, found)
 }
 
-func (t *Things) returns(found func(audit.Finding)) error {
-	if t.Store == nil {
-		return nil
-	}
-	return forward.Check(t.Store, found)
-}
-
 func (t *Things) reports(found func(audit.Finding)) error {
 	if t.Store == nil {
 		return nil
 	}
 	return errors.Join(reputation.Check(t.Store, found), courier.Check(t.Store, found))
+}
+
+func (t *Things) returns(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return forward.Check(t.Store, found)
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {

@@ -106,7 +106,7 @@ func TestSound(t *testing.T) {
 	for _, f := range list {
 		checks = append(checks, string(f.Level)+" "+f.Check)
 	}
-	want := []string{"ok store", "ok account", "ok protection", "ok forward", "ok reports", "ok mailbox", "ok spool", "ok files"}
+	want := []string{"ok store", "ok account", "ok protection", "ok reports", "ok forward", "ok mailbox", "ok spool", "ok files"}
 	if !slices.Equal(checks, want) {
 		t.Errorf("%+v", list)
 	}

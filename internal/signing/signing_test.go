@@ -233,6 +233,25 @@ func TestWhoIsSignedFor(t *testing.T) {
 	}
 }
 
+// Mail of the host itself is from a domain that signs: its own, or any.
+func TestSender(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "b.example", "a.example", "c.example")
+	s.tend()
+	for _, c := range []struct {
+		seen addr.Domain // comes into use
+		want string      // for mx.c.example, and for mx.d.example
+	}{{"", " "}, {"b.example", "b.example b.example"}, {"c.example", "c.example b.example"}, {"a.example", "c.example a.example"}} {
+		if c.seen != "" {
+			s.publish(s.of(c.seen)...)
+			s.tend()
+		}
+		if got := string(s.Sender("mx.c.example") + " " + s.Sender("mx.d.example")); got != c.want {
+			t.Errorf("after %s: %q, want %q", c.seen, got, c.want)
+		}
+	}
+}
+
 // Forwarded mail is sealed in the name of the alias' domain, by the key that
 // everybody can verify, and by none that the DNS does not show.
 func TestSealing(t *testing.T) {
@@ -260,24 +279,5 @@ func TestSealing(t *testing.T) {
 	}
 	if !s.Uses("example.org", "20261125e") || s.Uses("example.org", "20261124e") || s.Uses("example.net", "20261125r") || !s.Uses("example.net", "20261125e") {
 		t.Error("what is used is not told")
-	}
-}
-
-// Mail of the host itself is from a domain that signs: its own, or any.
-func TestSender(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "b.example", "a.example", "c.example")
-	s.tend()
-	for _, c := range []struct {
-		seen addr.Domain // comes into use
-		want string      // for mx.c.example, and for mx.d.example
-	}{{"", " "}, {"b.example", "b.example b.example"}, {"c.example", "c.example b.example"}, {"a.example", "c.example a.example"}} {
-		if c.seen != "" {
-			s.publish(s.of(c.seen)...)
-			s.tend()
-		}
-		if got := string(s.Sender("mx.c.example") + " " + s.Sender("mx.d.example")); got != c.want {
-			t.Errorf("after %s: %q, want %q", c.seen, got, c.want)
-		}
 	}
 }

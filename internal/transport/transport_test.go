@@ -308,8 +308,13 @@ func TestReport(t *testing.T) {
 	if _, err := w.session(t, signed, nil, other); !errors.Is(err, dane.ErrNoMatch) {
 		t.Error(err)
 	}
-	want("both fail", sts+" validation-failure (tlsa-mismatch)"+where,
-		`d.example: tlsa mx.d.example ["`+tlsa+`"] [] 1 validation-failure (tlsa-mismatch)`+where)
+	mismatch := `d.example: tlsa mx.d.example ["` + tlsa + `"] [] 1 validation-failure (tlsa-mismatch)` + where
+	want("both fail", sts+" certificate-host-mismatch ()"+where, mismatch)
+	sound, pool := w.state(t, "mx.d.example")
+	if _, err := w.session(t, signed, pool, sound); !errors.Is(err, dane.ErrNoMatch) {
+		t.Error(err)
+	}
+	want("only the records fail", mismatch)
 	if _, err := w.session(t, hop, nil, other); err != nil {
 		t.Error(err)
 	}

@@ -23,7 +23,8 @@
 //   - Where the sender's DNS fails, the message is to be tried again. Where
 //     it is our own resolver that does not answer, the message is accepted
 //     and marked, since all mail would wait else.
-//   - What the operator chose for an author's domain goes before all that.
+//   - What the operator chose for an author's domain goes before all that:
+//     docs/decisions/0011-operators-choice.md.
 //   - A name that shows somebody else's address goes to Junk unless the
 //     author is proved, and always where the address is one of ours.
 //
@@ -178,6 +179,8 @@ func (v *Verdict) dmarc() {
 		v.because(Accept, "%s, which is trusted, found that %s stood behind it", f.Forwarder, f.Author.Domain)
 	case status == dmarc.TempError && f.resolverDown():
 		v.because(Accept, "nothing could be verified: our own DNS resolver does not answer")
+	case status == dmarc.TempError && f.takesAny():
+		v.chosen(Accept)
 	case status == dmarc.TempError:
 		v.refuse(Defer, 451, "4.4.3", "the DNS of "+string(f.Author.Domain)+" does not answer, so its mail cannot be verified; try again later")
 		v.reply.Cause = f.DMARC.Err
@@ -189,6 +192,10 @@ func (v *Verdict) dmarc() {
 		v.because(Accept, "%s", f.DMARC.Reason)
 	}
 }
+
+// takesAny reports whether the operator wants the author's mail whatever is
+// found out, so that nothing need be waited for.
+func (f *Facts) takesAny() bool { return f.Choice != nil && *f.Choice == Accept }
 
 // chosen does with a failure what the operator wants.
 func (v *Verdict) chosen(a Action) {
@@ -291,7 +298,7 @@ func (f *Facts) resolverDown() bool {
 // 8.6. A failure alone refuses nothing, since forwarding breaks it.
 func (v *Verdict) spf() {
 	f := &v.Facts
-	if f.SPF.Status != spf.TempError || f.DMARC.Status == dmarc.Pass || f.resolverDown() || f.proven() {
+	if f.SPF.Status != spf.TempError || f.DMARC.Status == dmarc.Pass || f.resolverDown() || f.proven() || f.Problem == nil && f.takesAny() {
 		return
 	}
 	v.refuse(Defer, 451, "4.4.3", "the DNS of "+f.SPF.Domain+" does not answer, so its mail cannot be verified; try again later")
