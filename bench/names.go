@@ -32,7 +32,7 @@ func openNames(zones ...string) (*names, error) {
 		}
 	}
 	var err error
-	if n.top, err = dns.NewRR("test. 3600 SOA ns.test. hostmaster.test. 1 3600 600 86400 3600"); err != nil {
+	if n.top, err = dns.NewRR(". 3600 SOA ns.test. hostmaster.test. 1 3600 600 86400 3600"); err != nil {
 		return nil, err
 	}
 	conn, err := net.ListenPacket("udp", guardedDNS)

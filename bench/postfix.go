@@ -17,7 +17,7 @@ type postfix struct {
 	needs   needs
 	dovecot *exec.Cmd
 
-	openDKIM *exec.Cmd // nil unless it signs and verifies
+	filters []*exec.Cmd // OpenDKIM, where it verifies and signs
 }
 
 func newPostfix(b *bench, n needs) server { return &postfix{place: place{b: b}, needs: n} }
@@ -161,6 +161,9 @@ func (p *postfix) install() error {
 	if p.needs.signed {
 		main = strings.Replace(main, "mynetworks = 127.0.0.0/8\n", filteredCF, 1)
 		master += fmt.Sprintf(policydMaster, p.dir)
+	}
+	if p.needs.forwards {
+		main += forwardedCF
 	}
 	for name, text := range map[string]string{
 		"main.cf": fmt.Sprintf(main, p.dir), "master.cf": master, "boxes": boxes.String(), "users": users.String(),

@@ -25,7 +25,8 @@ type needs struct {
 	accounts int  // userN@local.test, N below it
 	world    bool // mail goes where DNS says, not to hop
 	guarded  bool // likewise, and the guarded domain's authority is believed
-	signed   bool // mail is verified and signed, and mail for signedTo goes to hop
+	signed   bool // mail from the world is verified, and that of relayed clients is signed
+	forwards bool // likewise, and mail for signedTo goes on, signed or sealed
 }
 
 // password of every account.

@@ -113,7 +113,7 @@ smtpd_tls_key_file = %[6]s
 	}
 	p.file("master.cf", master.String()+p.master)
 	resolv := p.file("resolv.conf", "nameserver "+n.resolver+"\n")
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount --bind "$1" /etc/resolv.conf && exec postfix -c "$2" start-fg`, "sh", resolv, p.dir)
+	cmd := exec.Command("unshare", "--mount", "--propagation", "slave", "sh", "-c", `mount --bind "$1" /etc/resolv.conf && exec postfix -c "$2" start-fg`, "sh", resolv, p.dir)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)

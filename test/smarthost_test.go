@@ -1,11 +1,8 @@
 package test
 
 import (
-	"bufio"
 	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,76 +10,17 @@ import (
 	"time"
 )
 
-// smarthost takes mail of whoever signs in, and notes every line that it is
-// told, also inside TLS. Without a certificate it offers no TLS.
-type smarthost struct {
-	ip    string
-	cert  *tls.Certificate
-	heard transcript
-}
-
-func newSmarthost(t *testing.T, by *authority, name string) *smarthost {
+// newSmarthost opens a server where one signs in, with a certificate for a
+// name, or without any.
+func newSmarthost(t *testing.T, by *authority, name string) *shielded {
 	t.Helper()
-	h := &smarthost{ip: newIP()}
+	h := &shielded{ip: newIP(), offers: "AUTH PLAIN LOGIN"}
 	if name != "" {
 		cert, key := by.certify(time.Hour, name)
 		h.cert = &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 	}
-	ln, err := net.Listen("tcp", h.ip+":587")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go h.serve(conn)
-		}
-	}()
+	h.open(t, "587")
 	return h
-}
-
-func (h *smarthost) serve(conn net.Conn) {
-	defer func() { conn.Close() }()
-	secure := h.cert == nil
-	in := bufio.NewReader(conn)
-	io.WriteString(conn, "220 smart.test ESMTP\r\n")
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
-		io.WriteString(&h.heard, line)
-		reply := "250 ok"
-		switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); verb {
-		case "EHLO":
-			reply = "250-smart.test\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS"
-			if secure {
-				reply = "250-smart.test\r\n250 AUTH PLAIN LOGIN"
-			}
-		case "STARTTLS":
-			io.WriteString(conn, "220 go ahead\r\n")
-			conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*h.cert}})
-			secure = true
-			in.Reset(conn)
-			continue
-		case "AUTH":
-			reply = "235 welcome"
-		case "DATA":
-			io.WriteString(conn, "354 go ahead\r\n")
-			if _, err := readData(in); err != nil {
-				return
-			}
-		case "QUIT":
-			reply = "221 bye"
-		}
-		if _, err := io.WriteString(conn, reply+"\r\n"); err != nil {
-			return
-		}
-	}
 }
 
 // Whoever stands in for a smarthost, and cannot prove its name, is not told
@@ -100,7 +38,7 @@ func TestSmarthostCredential(t *testing.T) {
 	}
 	cases := []struct {
 		domain string
-		host   *smarthost
+		host   *shielded
 		waits  string // why; empty: it is sent
 	}{
 		{"good.test", newSmarthost(t, ca, "smart.test"), ""},

@@ -50,6 +50,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 )
@@ -113,8 +114,13 @@ func New(o Options) *Certificates {
 	c := &Certificates{o: o, kept: &shelf{db: o.DB, keys: o.Keys, clock: o.Clock, locks: map[string]chan struct{}{}}}
 	log := zap.New(core{log: o.Log})
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) { return c.config(cert.Names[0]), nil },
-		Logger:           log,
+		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) {
+			if len(cert.Names) == 0 { // as one for a challenge
+				return c.others, nil
+			}
+			return c.config(cert.Names[0]), nil
+		},
+		Logger: log,
 	})
 	c.others, c.issuer = c.newConfig(certmagic.StandardKeyGenerator{KeyType: certmagic.P256}, log)
 	c.host, _ = c.newConfig(source(o.HostKey), log)
@@ -131,7 +137,7 @@ func (s source) GenerateKey() (crypto.PrivateKey, error) { return s(), nil }
 func (c *Certificates) newConfig(keys certmagic.KeyGenerator, log *zap.Logger) (*certmagic.Config, *certmagic.ACMEIssuer) {
 	o := c.o
 	magic := certmagic.New(c.cache, certmagic.Config{
-		Storage: c.kept, KeySource: keys,
+		Storage: c.kept, KeySource: keys, OnEvent: c.onEvent,
 		DefaultServerName: string(o.Hostname), FallbackServerName: string(o.Hostname),
 		// Authorities give up OCSP, and no mail server looks.
 		OCSP:   certmagic.OCSPConfig{DisableStapling: true},
@@ -169,13 +175,57 @@ func (c *Certificates) Close() error {
 	return nil
 }
 
+// Load makes ready what the store has for our names, without asking anybody:
+// the doors show it from the first connection on, also while the DNS is down.
+// What cannot be shown is removed, so that another is issued.
+func (c *Certificates) Load(ctx context.Context) error {
+	domains, err := c.o.Domains(ctx)
+	if err != nil {
+		return err
+	}
+	ours := map[string]bool{string(c.o.Hostname): true}
+	for _, d := range domains {
+		for _, prefix := range prefixes {
+			ours[prefix+string(d)] = true
+		}
+	}
+	list, err := c.clear(ctx)
+	for _, kept := range list {
+		if !ours[kept.Name] {
+			continue
+		}
+		if _, failed := c.config(kept.Name).CacheManagedCertificate(ctx, kept.Name); failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		c.mu.Lock()
+		c.asked = append(c.asked, kept.Name)
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// onEvent hears what certmagic is about to do. A name that the DNS leads
+// elsewhere meanwhile is not asked for any more.
+func (c *Certificates) onEvent(ctx context.Context, event string, data map[string]any) error {
+	name, ok := data["identifier"].(string)
+	if event != "cert_obtaining" || !ok {
+		return nil
+	}
+	own, err := resolve.Addrs(ctx, c.o.Resolver, string(c.o.Hostname), true)
+	if err != nil {
+		return err
+	}
+	if !c.here(own) || !c.leadsTo(ctx, name, own) {
+		return errors.New("the DNS leads the name elsewhere")
+	}
+	return nil
+}
+
 // Tend has certificates issued and renewed until ctx ends, and looks again
 // every hour, and when poke says so, which names are to have one and which
 // are due.
 func (c *Certificates) Tend(ctx context.Context, poke <-chan struct{}) {
-	if err := c.clear(ctx); err != nil {
-		c.o.Log.Error("cannot look through the certificates", "error", err)
-	}
 	for ctx.Err() == nil {
 		if err := c.look(ctx); err != nil && ctx.Err() == nil {
 			c.o.Log.Error("cannot see to the certificates", "error", err)
@@ -218,7 +268,7 @@ func (c *Certificates) look(ctx context.Context) error {
 // alert tells of certificates that end soon.
 func (c *Certificates) alert() {
 	for _, leaf := range c.Current() {
-		if left := leaf.NotAfter.Sub(c.o.Clock.Now()); left < soon {
+		if keys.EndsSoon(leaf, soon, c.o.Clock.Now()) {
 			c.o.Log.Error("a certificate ends soon and could not be renewed", "names", leaf.DNSNames, "until", leaf.NotAfter.UTC())
 		}
 	}

@@ -117,16 +117,18 @@ func Check(view View, k Sealer, directory string, found func(audit.Finding)) err
 	return err
 }
 
-// clear removes certificates that cannot be shown, so that others are issued:
-// a crash between a key and its certificate leaves the one without the other,
-// and certmagic would stop there.
-func (c *Certificates) clear(ctx context.Context) error {
+// clear removes certificates that cannot be shown, so that others are issued,
+// and returns the rest: a crash between a key and its certificate leaves the
+// one without the other, and certmagic would stop there.
+func (c *Certificates) clear(ctx context.Context) (good []Kept, err error) {
 	list, err := List(func(f func(*store.Tx) error) error { return c.o.DB.View(ctx, f) }, c.o.Keys, c.o.Directory)
 	for _, kept := range list {
-		if kept.Fault != nil {
-			c.o.Log.Warn("a certificate cannot be shown, and another is asked for", "name", kept.Name, "error", kept.Fault)
-			err = errors.Join(err, c.kept.Delete(ctx, path.Join(place(c.o.Directory), kept.Name)))
+		if kept.Fault == nil {
+			good = append(good, kept)
+			continue
 		}
+		c.o.Log.Warn("a certificate cannot be shown, and another is asked for", "name", kept.Name, "error", kept.Fault)
+		err = errors.Join(err, c.kept.Delete(ctx, path.Join(place(c.o.Directory), kept.Name)))
 	}
-	return err
+	return good, err
 }

@@ -12,13 +12,16 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"math/big"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 
+	"gatepost/internal/addr"
 	"gatepost/internal/audit"
+	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 )
 
@@ -122,10 +125,27 @@ func TestKept(t *testing.T) {
 		t.Errorf("%d findings, %v", found, err)
 	}
 
-	c := New(Options{Directory: directory, Hostname: "mx.example.org", DB: s.db, Keys: s.keys, Clock: s.clock, Log: slog.New(slog.DiscardHandler)})
+	r := resolve.NewFake("good.example. A 192.0.2.1\nmta-sts.example.org. A 192.0.2.9")
+	c := New(Options{
+		Directory: directory, Hostname: "good.example", DB: s.db, Keys: s.keys, Clock: s.clock, Log: slog.New(slog.DiscardHandler), Resolver: r,
+		Domains: func(context.Context) ([]addr.Domain, error) { return []addr.Domain{"example.org"}, nil },
+		Addrs:   func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
+	})
 	defer c.Close()
-	if err := c.clear(t.Context()); err != nil {
+	if err := c.Load(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if r.Queries.Load() != 0 {
+		t.Error("to show what is there, the DNS was asked")
+	}
+	if in := c.Current(); len(in) != 1 || !in[0].Equal(good) || len(c.HostChain()) != 2 {
+		t.Errorf("in use: %d, chain of %d", len(in), len(c.HostChain()))
+	}
+	// Also a renewal asks only for what leads here.
+	for name, here := range map[string]bool{"good.example": true, "mta-sts.example.org": false} {
+		if err := c.onEvent(t.Context(), "cert_obtaining", map[string]any{"identifier": name}); (err == nil) != here {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if list, err = List(view, s.keys, directory); err != nil || len(list) != 1 || list[0].Name != "good.example" {
 		t.Errorf("left: %v, %v", list, err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatepost/internal/clock"
+	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 )
 
@@ -56,7 +57,7 @@ type Door struct {
 func (s *Self) Check(ctx context.Context) []Finding {
 	var list []Finding
 	for _, check := range []func(context.Context) []Finding{
-		s.doors, s.certificate, s.others, s.disk, s.time, s.name, s.reverse, s.records, s.keys, s.outbound,
+		s.doors, s.certificate, s.others, s.disk, s.time, s.name, s.reverse, s.records, s.tlsa, s.outbound,
 	} {
 		list = append(list, check(ctx)...)
 	}
@@ -149,16 +150,16 @@ func (s *Self) selfSigned() Finding {
 // ends tells of a certificate that ended or ends soon, nil for one that does
 // not.
 func (s *Self) ends(c *x509.Certificate, which string) *Finding {
-	left, day := c.NotAfter.Sub(s.Clock.Now()), c.NotAfter.UTC().Format(time.DateOnly)
+	now, day := s.Clock.Now(), c.NotAfter.UTC().Format(time.DateOnly)
 	fix := "Put a new one in place, then send the server SIGHUP."
 	if s.Authority && !s.SelfSigned {
 		fix = "It could not be renewed: look for acme in the log."
 	}
 	var f Finding
 	switch {
-	case left <= 0:
+	case !now.Before(c.NotAfter):
 		f = failure("certificate", fmt.Sprintf("%s expired on %s.", which, day), fix)
-	case left < certificateIn:
+	case keys.EndsSoon(c, certificateIn, now):
 		f = warning("certificate", fmt.Sprintf("%s expires on %s.", which, day), fix)
 	default:
 		return nil
@@ -176,8 +177,8 @@ func (s *Self) others(context.Context) (list []Finding) {
 	return list
 }
 
-// keys compares the TLSA records with the keys of this server.
-func (s *Self) keys(ctx context.Context) []Finding {
+// tlsa compares the TLSA records with the keys of this server.
+func (s *Self) tlsa(ctx context.Context) []Finding {
 	if s.TLSA == nil {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 // openCertificates has certificates come from an authority, if the
 // configuration names one.
-func (s *Server) openCertificates(context.Context) error {
+func (s *Server) openCertificates(ctx context.Context) error {
 	s.poke = make(chan struct{}, 1)
 	if s.cfg.TLS.ACME == "" {
 		return nil
@@ -38,6 +38,9 @@ func (s *Server) openCertificates(context.Context) error {
 		o.DNS = dnsupdate.Provider{Client: updater}
 	}
 	s.certs = acme.New(o)
+	if err := s.certs.Load(ctx); err != nil {
+		s.log.Error("not all certificates can be shown", "error", err)
+	}
 	s.parts.keys.SetIssued(s.certs.Choose)
 	s.parts.issued = s.certs.HostChain
 	s.parts.host.SetReissue(s.certs.Reissue)

@@ -183,6 +183,9 @@ func (s *Server) openDoors(ctx context.Context) error {
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}
+	if s.cfg.TLS.Certificate == "" && s.cfg.TLS.ACME == "" {
+		s.log.Warn("the certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users; set acme, or certificate and key, under [tls]")
+	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
 	"gatepost/internal/message"
+	"gatepost/internal/verdict"
 )
 
 // sendBack finds whom mail to a return address is for: what is told of a
@@ -81,26 +82,23 @@ func addressed(value string, a addr.Address) bool {
 	return err == nil && to.Fold() == a
 }
 
-// keepHere decides for a message that is unfit to go on through an alias. An
+// passOn decides for a message that is unfit to go on through an alias. An
 // alias with a mailbox here behind it has its copy there. Where nothing is
-// left to be done here the client is told at once, why; else those whom it
-// cannot reach are told of, or kept, as any failure is, when the queue comes
-// to them.
-func (g *Gate) keepHere(ctx context.Context, e *envelope.Envelope, why *envelope.Error) error {
+// left to be done here the message is refused, so that its sender hears why;
+// else those whom it cannot reach are told of, or kept, as any failure is,
+// when the queue comes to them.
+func (g *Gate) passOn(ctx context.Context, v *verdict.Verdict, e *envelope.Envelope) error {
+	why := v.Unfit()
+	if v.Err() != nil || why == nil {
+		return nil
+	}
 	var kept []envelope.Recipient
 	stranded := 0
 	for _, r := range e.Recipients {
-		leaves, err := g.leaves(ctx, r)
-		if err != nil {
-			return err
-		}
-		home := false
-		if leaves {
-			if home, err = g.hasHome(ctx, e, r.Via); err != nil {
-				return err
-			}
-		}
+		leaves, home, err := g.whereTo(ctx, e, r)
 		switch {
+		case err != nil:
+			return err
 		case home:
 			g.o.Log.LogAttrs(ctx, slog.LevelInfo, "not forwarded", slog.String("id", e.ID.String()),
 				slog.String("alias", r.Via.String()), slog.String("why", why.Text))
@@ -111,19 +109,25 @@ func (g *Gate) keepHere(ctx context.Context, e *envelope.Envelope, why *envelope
 		kept = append(kept, r)
 	}
 	if stranded > 0 && stranded == len(kept) {
-		return why
+		v.Refuse(why)
+		return nil
 	}
 	e.Recipients, e.Unfit = kept, stranded > 0
 	return nil
 }
 
-// leaves reports whether a recipient is forwarded to another server.
-func (g *Gate) leaves(ctx context.Context, r envelope.Recipient) (bool, error) {
+// whereTo reports whether a recipient is forwarded to another server, and if
+// so, whether there is a home for the message behind the same alias.
+func (g *Gate) whereTo(ctx context.Context, e *envelope.Envelope, r envelope.Recipient) (leaves, home bool, err error) {
 	if r.Via.IsNull() {
-		return false, nil
+		return false, false, nil
 	}
 	local, err := g.o.Directory.IsLocal(ctx, r.To.Domain)
-	return !local, err
+	if local || err != nil {
+		return false, false, err
+	}
+	home, err = g.hasHome(ctx, e, r.Via)
+	return true, home, err
 }
 
 // hasHome reports whether one of those who get an envelope here stands behind

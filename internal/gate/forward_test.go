@@ -254,3 +254,24 @@ func TestUnfitWhileNobodyCanTell(t *testing.T) {
 		t.Errorf("%d, %d recipients", got, len(e.Recipients))
 	}
 }
+
+// Who hears of mail in their name hears that it was refused, if it was only
+// because it would have been forwarded; the override says that it was us.
+func TestWitnessOfUnfit(t *testing.T) {
+	t.Parallel()
+	w := newTown()
+	w.names.Add(`calm.example. TXT "v=spf1 -all"
+_dmarc.calm.example. TXT "v=DMARC1; p=none; rua=mailto:d@calm.example"`)
+	var b book
+	o := newGate(w).o
+	o.Witness = &b
+	g := New(o)
+	for _, to := range []string{"<away@example.org>", "<mixed@example.org>"} {
+		e := &envelope.Envelope{From: addr.MustParse("x@calm.example")}
+		_, e.Recipients = rcptTo(t, g, world(t, g), e, to)
+		g.Watch(world(t, g), e, []byte(section("From: x@calm.example"))).Judge(t.Context(), e)
+	}
+	if len(b) != 2 || !strings.Contains(b[0], " reject ") || !strings.Contains(b[1], " none ") {
+		t.Errorf("%q", b)
+	}
+}

@@ -93,13 +93,15 @@ func (g *Gate) resolve(ctx context.Context, q *rcpt) error {
 		return err
 	}
 	for _, to := range targets {
-		local, err := g.o.Directory.IsLocal(ctx, to.Domain)
-		if err != nil {
-			return err
-		}
 		r := stand(q.asked, to)
-		if !local {
-			r.Via = q.asked.To.Fold()
+		if to.Domain != q.asked.To.Domain {
+			local, err := g.o.Directory.IsLocal(ctx, to.Domain)
+			if err != nil {
+				return err
+			}
+			if !local {
+				r.Via = q.asked.To.Fold()
+			}
 		}
 		q.recipients = append(q.recipients, r)
 	}

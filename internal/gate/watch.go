@@ -38,17 +38,15 @@ func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
 	if err != nil {
 		return err
 	}
+	if err := w.gate.passOn(ctx, v, e); err != nil {
+		return err
+	}
 	w.tell(v, e)
 	if err := v.Err(); err != nil {
 		return err
 	}
 	if v.ProvesSender() {
 		e.Origin = envelope.Proven // so that a failure may be told to it
-	}
-	if why := v.Unfit(); why != nil {
-		if err := w.gate.keepHere(ctx, e, why); err != nil {
-			return err
-		}
 	}
 	fields := v.Fields(string(w.gate.o.Hostname))
 	e.Header = append(e.Header, fields...)

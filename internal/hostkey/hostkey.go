@@ -390,7 +390,7 @@ func (h *Host) alert(p Plan, shown []dane.Shown, failed error) {
 		h.Broken.Store(broken)
 	}
 	// What an authority issues is its own to watch: acme.
-	if h.reissue == nil && len(p.Chain) > 0 && p.Chain[0].NotAfter.Sub(now) < soon {
+	if h.reissue == nil && len(p.Chain) > 0 && keys.EndsSoon(p.Chain[0], soon, now) {
 		h.once(slog.LevelError, "the certificate ends soon; put a new one in place and send SIGHUP", "until", p.Chain[0].NotAfter.UTC())
 	}
 }

@@ -298,13 +298,15 @@ func TestReissue(t *testing.T) {
 	if s.record(Wanted) != second || s.record(Next) == second {
 		t.Error("the plan does not say what is being asked for")
 	}
-	s.after(again - Every)
+	s.clock.Advance(again - time.Second)
+	s.tend()
 	if asked != 1 {
 		t.Errorf("asked %d times at once", asked)
 	}
 	refused = nil
 	s.publish(25, first) // somebody takes it away meanwhile
-	s.after(2 * Every)
+	s.clock.Advance(time.Second)
+	s.tend()
 	if asked != 1 {
 		t.Error("a certificate was issued that mail would break with")
 	}
@@ -358,6 +360,37 @@ func TestAlerts(t *testing.T) {
 	s.tend()
 	if !strings.Contains(s.log.String(), "ends soon") {
 		t.Error("nobody is told that the certificate ends")
+	}
+}
+
+// A key in the operator's file is looked at, and never changed.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	chain := s.keys.Chain()
+	own, err := keys.Open(filepath.Join(s.dir, "other"), keys.Options{
+		Clock: s.clock, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+		Certificate: filepath.Join(s.dir, "keys", "self-signed.pem"), Key: filepath.Join(s.dir, "keys", "host.pem"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Host.o.Keys = own
+	s.Host.o.Shown = func(context.Context) ([]*x509.Certificate, error) { return own.Chain(), nil }
+	p, err := s.Plan(t.Context())
+	if err != nil || !p.Files || len(p.Keys) != 1 || !s.matches(chain[0], p.Keys[0].Record.String()) || !p.Change.IsZero() {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if err := s.Roll(t.Context()); !errors.Is(err, errFiles) {
+		t.Errorf("%v", err)
+	}
+	s.publish(25, "3 1 1 "+strings.Repeat("ab", 32))
+	s.clock.Advance(chain[0].NotAfter.Sub(s.clock.Now()) - time.Hour)
+	s.tend()
+	for _, want := range []string{"match no key in use", "ends soon"} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("not told that it %s:\n%s", want, s.log.String())
+		}
 	}
 }
 

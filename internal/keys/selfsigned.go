@@ -51,6 +51,13 @@ func (k *Keys) ageing(c *x509.Certificate) bool {
 	return now.Add(renewal).After(c.NotAfter) || now.Before(c.NotBefore)
 }
 
+// EndsSoon reports whether a certificate ends within this time, or within the
+// last quarter of its life where that is shorter: one that is good for days is
+// renewed days before its end.
+func EndsSoon(c *x509.Certificate, within time.Duration, now time.Time) bool {
+	return c.NotAfter.Sub(now) < min(within, c.NotAfter.Sub(c.NotBefore)/4)
+}
+
 func (k *Keys) covers(c *x509.Certificate) bool {
 	return !slices.ContainsFunc(k.names(), func(name string) bool { return c.VerifyHostname(name) != nil })
 }

@@ -49,14 +49,13 @@ func ofOurs(e *envelope.Envelope) bool {
 
 // passedOn returns the envelope of a message that goes on through an alias.
 func (o *Outbound) passedOn(a *envelope.Attempt, alias, from addr.Address) *envelope.Envelope {
-	header := append([]byte("Delivered-To: "+alias.String()+"\r\n"), a.Envelope.Header...)
+	header := a.Envelope.Header
+	if alias.IsASCII() { // else few servers could take it, for the sake of this field
+		header = append([]byte("Delivered-To: "+alias.String()+"\r\n"), header...)
+	}
 	set, err := o.seal(a, alias.Domain, header)
 	if err != nil {
 		o.o.Log.Warn("a message is forwarded without a seal", "id", a.Envelope.ID, "alias", alias.String(), "err", err)
 	}
-	e := a.Envelope.Leaving(from, append(set, header...), a.Body.Size())
-	if !alias.IsASCII() {
-		e.Form |= envelope.HeaderUTF8
-	}
-	return e
+	return a.Envelope.Leaving(from, append(set, header...), a.Body.Size())
 }

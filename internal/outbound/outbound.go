@@ -20,7 +20,8 @@
 //   - an ARC set with what we found when it came, by a key of the alias'
 //     domain: RFC 8617, section 5.1. A chain that is too long, known to have
 //     failed, or of which nobody could tell whether it is good, gets none;
-//   - Delivered-To with the alias, by which gate knows it when it comes again.
+//   - Delivered-To with the alias, by which gate knows it when it comes again;
+//     not with one that needs SMTPUTF8, which few servers offer.
 //
 // Nothing else changes: the author's signatures hold, and we sign nothing in
 // the author's name. What gate found unfit (DMARC, junk) is not sent: it
@@ -30,7 +31,8 @@
 //
 // What our users sent was signed when it came, with a signature that is good
 // for as long as a message usually waits. One that was held, or came out of a
-// backup, is signed again, and so is one whose key has gone from the DNS.
+// backup, is signed again; and so is one that waited and whose key has gone
+// from the DNS, or for which there was none yet.
 //
 // # Standards
 //

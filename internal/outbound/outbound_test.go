@@ -118,7 +118,7 @@ func (w *town) Address(_ context.Context, _ *envelope.Envelope, alias addr.Addre
 	if w.refused {
 		return addr.Address{}, errors.New("the disk is full")
 	}
-	return addr.Address{Local: "bounce-" + alias.Local, Domain: alias.Domain}, nil
+	return addr.Address{Local: "bounce-" + strings.ReplaceAll(alias.Local, "ö", "oe"), Domain: alias.Domain}, nil
 }
 
 const (
@@ -239,6 +239,19 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// An alias that needs SMTPUTF8 does not make the message need it.
+func TestAliasInUTF8(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	a := w.post(envelope.Proven, author, found, letter, "x@remote.example via söl@example.org")
+	a.Envelope.UTF8 = true
+	w.Outbound.Deliver(t.Context(), a)
+	s := w.out[0]
+	if e := s.envelope; e.NeedsUTF8(&e.Recipients[0]) || w.chain(s.content).Status != arc.Pass || strings.Contains(s.content, "söl") {
+		t.Errorf("%+v\n%s", s, s.content)
+	}
+}
+
 func TestReversePath(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -295,5 +308,35 @@ func TestNotSent(t *testing.T) {
 		if got[1].Status != c.status || !got[1].Ours || got[1].Destination || got[1].Err.Code != c.code {
 			t.Errorf("%s: %+v", name, got[1])
 		}
+	}
+}
+
+// While a message is made ready the spool may change its state, and does: the
+// race detector sees whoever reads that.
+func TestReadsNothingThatChanges(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	a := w.post(envelope.User, "anna@example.org", "", "From: anna@example.org\r\n\r\nHello.\r\n", "x@remote.example via sales@example.org", "y@remote.example")
+	a.Afresh = true
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := uint16(0); ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+				e := a.Envelope
+				e.Held, e.Delayed = !e.Held, !e.Delayed
+				r := &e.Recipients[0]
+				r.Status, r.Attempts, r.Next, r.Reason = envelope.Deferred, n, now, "later"
+			}
+		}
+	}()
+	w.Outbound.Deliver(t.Context(), a)
+	close(over)
+	<-ended
+	if len(w.out) != 2 {
+		t.Errorf("%+v", w.out)
 	}
 }

@@ -48,9 +48,10 @@ func (o *Outbound) stale(e *envelope.Envelope) bool {
 	return waited >= old || !o.shown(e.Header)
 }
 
-// shown reports whether the keys of all signatures in a header of ours are
-// used now.
+// shown reports whether there are signatures in a header of ours, and the keys
+// of all of them are used now.
 func (o *Outbound) shown(header []byte) bool {
+	any := false
 	for f := range message.Fields(header) {
 		if !f.Is("DKIM-Signature") {
 			continue
@@ -59,8 +60,9 @@ func (o *Outbound) shown(header []byte) bool {
 		if err != nil || !o.o.Keys.Uses(s.Domain, s.Selector) {
 			return false
 		}
+		any = true
 	}
-	return true
+	return any
 }
 
 // sign returns the signatures of a message as of now, none if nobody signs it.

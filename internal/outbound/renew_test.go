@@ -39,6 +39,8 @@ func TestRenew(t *testing.T) {
 		{"an hour", envelope.User, trace + field, ours, time.Hour, false, true, []string{"pass example.org"}, true},
 		{"an hour, its key has gone", envelope.User, trace + gone, ours, time.Hour, false, true, []string{"pass example.org"}, false},
 		{"an hour, and there is no key any more", envelope.User, trace + field, ours, time.Hour, false, false, nil, false},
+		{"an hour, when there was no key yet", envelope.User, trace, ours, time.Hour, false, true, []string{"pass example.org"}, false},
+		{"fresh, when there was no key yet", envelope.User, trace, ours, time.Minute, false, true, nil, true},
 		{"a day", envelope.User, trace + field, ours, 24 * time.Hour, false, true, []string{"pass example.org"}, false},
 		{"a day, of our own", envelope.Self, trace + field, ours, 24 * time.Hour, false, true, []string{"pass example.org"}, false},
 		{"a day, of a relay", envelope.Relay, trace + field, ours, 24 * time.Hour, false, true, []string{"pass example.org"}, false},

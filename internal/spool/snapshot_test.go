@@ -129,13 +129,13 @@ func (w *world) compare(tr *truth, m *Message, body []byte) {
 		w.t.Errorf("%v has another body", e.ID)
 	}
 	if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) ||
-		!e.Received.Equal(tr.env.Received) || e.Account != tr.env.Account || e.Origin != tr.env.Origin {
+		!e.Received.Equal(tr.env.Received) || e.Account != tr.env.Account || e.Origin != tr.env.Origin || e.Unfit != tr.env.Unfit {
 		w.t.Errorf("%v has another envelope: %+v", e.ID, e)
 		return
 	}
 	for k, r := range e.Recipients {
 		p := tr.states[k][0]
-		if r.To != tr.env.Recipients[k].To || r.Status != p.status || r.Attempts != p.attempts || !r.Next.Equal(p.next) || r.Reason != p.reason {
+		if r.To != tr.env.Recipients[k].To || r.Via != tr.env.Recipients[k].Via || r.Status != p.status || r.Attempts != p.attempts || !r.Next.Equal(p.next) || r.Reason != p.reason {
 			w.t.Errorf("%v, recipient %d: %+v, not %+v", e.ID, k, r, p)
 		}
 	}

@@ -7,6 +7,12 @@ import (
 	"gatepost/internal/envelope"
 )
 
+// Refuse makes the verdict a refusal, with what the client is told.
+func (v *Verdict) Refuse(why *envelope.Error) {
+	v.because(Reject, "%s", why.Text)
+	v.reply = why
+}
+
 // Unfit returns why a message that is taken must not be passed on to another
 // server through an alias, as its sender is told; nil if it may. The next
 // server sees us as who sends it, and its reader is the more deceived as SPF
