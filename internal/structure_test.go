@@ -30,12 +30,13 @@ var house = [][]string{
 	{"moment"},
 	{"gate", "queue", "spool", "remote", "local", "mailbox"},
 	{"account", "acme", "proof", "reputation", "signing", "verdict"},
+	{"activity"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
 	{"spf", "dkim"},
 	{"authres"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

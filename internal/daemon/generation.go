@@ -165,6 +165,7 @@ func (s *Server) reload() {
 	}
 	s.adopt(g)
 	s.bounds.Set(connectionLimits(cfg))
+	s.parts.guard.Set(guardSettings(cfg))
 	s.log.Info("configuration and certificates were read again")
 }
 

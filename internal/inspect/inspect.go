@@ -15,6 +15,7 @@ import (
 	"fmt"
 
 	"gatepost/internal/account"
+	"gatepost/internal/activity"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
@@ -115,6 +116,7 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 	for _, part := range []part{
 		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
 		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
+		{"activity", "The log of activity is sound.", t.activity},
 		{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
 		{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
 			return t.mailboxes(ctx, done, owned, found)
@@ -184,6 +186,13 @@ func (t *Things) accounts(found func(audit.Finding)) error {
 		return nil
 	}
 	return account.Check(t.Store, t.Keys, found)
+}
+
+func (t *Things) activity(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return activity.Check(t.Store, found)
 }
 
 func (t *Things) protection(found func(audit.Finding)) error {
