@@ -96,13 +96,18 @@ func TestWhatIsNewIsTold(t *testing.T) {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
 	}
-	// After half a year nothing is usual any more.
+	// Half a year later only what was seen last is usual, and whoever comes
+	// otherwise is not taken for the first.
 	b.clock.Advance(KnownLife + time.Hour)
 	if err := b.Prune(t.Context(), b.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
-	b.Tried(from("11.0.0.1"))
+	b.Tried(from("2001:db8:2::1"))
 	if got := b.told(); got != nil {
+		t.Errorf("%q", got)
+	}
+	b.Tried(as(from("2001:db8:2::1"), "phone"))
+	if got := b.told(); !slices.Equal(got, []AlertKind{NewDevice}) {
 		t.Errorf("%q", got)
 	}
 }

@@ -227,7 +227,10 @@ func (b *Book) Prune(ctx context.Context, before time.Time) error {
 	}{
 		{`DELETE FROM activity_alert WHERE id IN (SELECT id FROM activity_alert WHERE made < ? ORDER BY id LIMIT ?)`, before},
 		{`DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE ended < ? ORDER BY ended LIMIT ?)`, before},
-		{`DELETE FROM activity_known WHERE (owner, sort, name) IN (SELECT owner, sort, name FROM activity_known WHERE seen < ? LIMIT ?)`, unusual},
+		// What was seen last stays, or whoever breaks into an account that
+		// rested would be taken for its first.
+		{`DELETE FROM activity_known WHERE (owner, sort, name) IN (SELECT k.owner, k.sort, k.name FROM activity_known k
+			WHERE k.seen < ? AND EXISTS (SELECT 1 FROM activity_known n WHERE n.owner = k.owner AND n.seen > k.seen) LIMIT ?)`, unusual},
 	} {
 		if err := b.prune(ctx, old.query, old.before); err != nil {
 			return err
