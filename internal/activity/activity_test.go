@@ -176,7 +176,7 @@ func TestPending(t *testing.T) {
 	if n := len(b.pending); n != maxPending+2 {
 		t.Errorf("%d are pending", n)
 	}
-	if got := b.list(Filter{}); sum(got) != maxPending+more+1 || len(got) != maxStrangers+2 {
+	if got := b.list(Filter{}); sum(got) != maxPending+more+1 || len(got) < maxStrangers || len(got) > maxStrangers+2 {
 		t.Errorf("%d rows for %d", len(got), sum(got))
 	}
 }

@@ -188,14 +188,17 @@ func (c *Config) checkSenders() error {
 	seen := map[string]bool{}
 	for i := range c.Sender {
 		s, at := &c.Sender[i], fmt.Sprintf("sender.%d", i)
-		d, err := domainName(s.Domain)
-		if err != nil {
-			return c.at(at+".domain", "%v", err)
+		if s.Domain != "*" {
+			d, err := domainName(s.Domain)
+			if err != nil {
+				return c.at(at+".domain", "%v", err)
+			}
+			s.Domain = d
 		}
-		if s.Domain = d; seen[d] {
-			return c.at(at+".domain", "%s has a choice already", d)
+		if seen[s.Domain] {
+			return c.at(at+".domain", "%s has a choice already", s.Domain)
 		}
-		seen[d] = true
+		seen[s.Domain] = true
 		switch s.Failure {
 		case FailureAccept, FailureJunk, FailureReject:
 		default:

@@ -99,7 +99,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 			s.parts, err = open(ctx, cfg, s.log, o.capture)
 			return err
 		},
-		s.recoverMail, s.openControl, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -118,7 +118,9 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 		})
 	})
 	s.chores.Go(func() { s.parts.reputation.Tend(s.background) })
+	s.chores.Go(func() { s.parts.witness.Tend(s.background) })
 	s.chores.Go(func() { s.parts.courier.Tend(s.background) })
+	s.chores.Go(func() { s.parts.returns.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil
@@ -182,8 +184,8 @@ func (s *Server) openDoors(ctx context.Context) error {
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}
-	if err := s.openCertificates(); err != nil {
-		return err
+	if s.cfg.TLS.Certificate == "" && s.cfg.TLS.ACME == "" {
+		s.log.Warn("the certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users; set acme, or certificate and key, under [tls]")
 	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {
