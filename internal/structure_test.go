@@ -31,13 +31,14 @@ var house = [][]string{
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
 	{"courier"},
 	{"account", "acme", "forward", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
+	{"activity"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
 	{"spf", "dkim"},
 	{"authres"},
 	{"letter"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

@@ -15,16 +15,17 @@ type Config struct {
 	// The directory of everything that Gatepost stores, relative to this file. It is made with mode 0700 when it is missing.
 	Data string `toml:"data"`
 
-	Listen  Listen   `toml:"listen"`
-	TLS     TLS      `toml:"tls"`
-	DNS     DNS      `toml:"dns"`
-	Relay   Relay    `toml:"relay"`
-	Trusted Trusted  `toml:"trusted"`
-	Sender  []Sender `toml:"sender"`
-	Remote  Remote   `toml:"remote"`
-	Reports Reports  `toml:"reports"`
-	Limits  Limits   `toml:"limits"`
-	Route   []Route  `toml:"route"`
+	Listen   Listen   `toml:"listen"`
+	TLS      TLS      `toml:"tls"`
+	DNS      DNS      `toml:"dns"`
+	Relay    Relay    `toml:"relay"`
+	Trusted  Trusted  `toml:"trusted"`
+	Sender   []Sender `toml:"sender"`
+	Remote   Remote   `toml:"remote"`
+	Reports  Reports  `toml:"reports"`
+	Activity Activity `toml:"activity"`
+	Limits   Limits   `toml:"limits"`
+	Route    []Route  `toml:"route"`
 
 	file  string // where it was read from, as it was named
 	text  []byte
@@ -148,6 +149,14 @@ type Route struct {
 	PasswordFile string `toml:"password_file"`
 	// File with OAuth2 client settings for Gmail and Microsoft; not built yet.
 	OAuth2 string `toml:"oauth2"`
+}
+
+// Activity is about the log that people review: who signed in, who tried to, what was changed.
+type Activity struct {
+	// How long it is kept.
+	Kept Span `toml:"kept"`
+	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
+	Places []string `toml:"places"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.

@@ -17,10 +17,11 @@ func Default() *Config {
 			HTTPS:       []string{":443"},
 			HTTP:        []string{":80"},
 		},
-		DNS:     DNS{Update: Update{Algorithm: "hmac-sha256"}},
-		Remote:  Remote{IPv6: true, TLS: TLSOpportunistic},
-		Reports: Reports{TLS: true, DMARC: true},
-		Limits:  DefaultLimits(),
+		DNS:      DNS{Update: Update{Algorithm: "hmac-sha256"}},
+		Remote:   Remote{IPv6: true, TLS: TLSOpportunistic},
+		Reports:  Reports{TLS: true, DMARC: true},
+		Activity: Activity{Kept: Span(180 * day)},
+		Limits:   DefaultLimits(),
 	}
 }
 

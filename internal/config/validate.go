@@ -31,7 +31,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkActivity, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -225,6 +225,17 @@ func (c *Config) checkRemote() error {
 		return nil
 	}
 	return c.at("remote.tls", "%q is not one of opportunistic, require, verify", c.Remote.TLS)
+}
+
+// leastKept is the shortest time that activity is kept: what is not there
+// when somebody looks in the morning serves nobody.
+const leastKept = Span(day)
+
+func (c *Config) checkActivity() error {
+	if c.Activity.Kept < leastKept {
+		return c.at("activity.kept", "it must be at least %s", leastKept)
+	}
+	return nil
 }
 
 func (c *Config) checkRoutes() error {

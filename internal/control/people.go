@@ -171,6 +171,7 @@ type AccountInfo struct {
 	Quota         int64     `json:"quota"` // octets; 0: no limit
 	Used          int64     `json:"used"`  // octets
 	SendingPerDay int       `json:"sending_per_day"`
+	Recovery      string    `json:"recovery,omitempty"` // where alerts go too
 	Created       time.Time `json:"created"`
 }
 
@@ -188,6 +189,7 @@ type AccountSet struct {
 	Role          *string `json:"role"`
 	Quota         *int64  `json:"quota"`
 	SendingPerDay *int    `json:"sending_per_day"`
+	Recovery      *string `json:"recovery"` // empty: none
 }
 
 // AccountPassword are the arguments of account.password.
@@ -243,7 +245,18 @@ func (d *Desk) emitAccount(ctx context.Context, acc account.Account, emit Emit) 
 	if err != nil {
 		return err
 	}
-	return emit(AccountInfo{acc.Address.Unicode(), string(acc.Role), acc.Frozen, acc.Quota, used, acc.SendLimit, acc.Created}, nil)
+	info := AccountInfo{
+		Address: acc.Address.Unicode(), Role: string(acc.Role), Frozen: acc.Frozen, Quota: acc.Quota, Used: used,
+		SendingPerDay: acc.SendLimit, Created: acc.Created,
+	}
+	recovery, err := d.Directory.Recovery(ctx, acc.ID)
+	if err != nil {
+		return err
+	}
+	if !recovery.IsNull() {
+		info.Recovery = recovery.Unicode()
+	}
+	return emit(info, nil)
 }
 
 func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
@@ -255,6 +268,14 @@ func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
 	if a.Role != nil {
 		role := account.Role(*a.Role)
 		s.Role = &role
+	}
+	if a.Recovery != nil {
+		s.Recovery = &addr.Address{}
+		if *a.Recovery != "" {
+			if *s.Recovery, err = parseAddress(*a.Recovery); err != nil {
+				return err
+			}
+		}
 	}
 	if err := d.Directory.SetAccount(ctx, address, s); err != nil {
 		return err

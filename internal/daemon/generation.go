@@ -171,6 +171,7 @@ func (s *Server) reload() {
 	s.parts.setReports(cfg)
 	s.adopt(g)
 	s.bounds.Set(connectionLimits(cfg))
+	s.parts.guard.Set(guardSettings(cfg))
 	s.log.Info("configuration and certificates were read again")
 }
 

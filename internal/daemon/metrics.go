@@ -141,6 +141,8 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	count(r, "gatepost_sts_fetches_total", "MTA-STS policies asked for.", &pr.Policies.Counters.Fetches)
 	count(r, "gatepost_sts_failures_total", "MTA-STS policies that could not be had.", &pr.Policies.Counters.Failed)
 	count(r, "gatepost_proofs_dropped_total", "Notes of what deliveries got that could not be kept.", &pr.Book.Dropped)
+	count(r, "gatepost_activity_dropped_total", "Events of activity that could not be kept.", &s.parts.guard.Book.Dropped)
+	count(r, "gatepost_alerts_total", "Alerts that were sent to accounts.", &s.parts.guard.Alerts)
 	rep := s.parts.reputation
 	count(r, "gatepost_reports_taken_total", "Reports on our domains that were counted.", &rep.Taken)
 	count(r, "gatepost_reports_again_total", "Reports that had been counted before.", &rep.Again)

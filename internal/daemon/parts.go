@@ -24,6 +24,7 @@ import (
 	"gatepost/internal/config"
 	"gatepost/internal/control"
 	"gatepost/internal/courier"
+	"gatepost/internal/daemon/guard"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/envelope"
 	"gatepost/internal/forward"
@@ -61,6 +62,7 @@ type parts struct {
 
 	keys      *keys.Keys
 	db        *store.DB
+	guard     *guard.Guard
 	blobs     *blob.Dir
 	directory *account.Directory
 	boxes     *mailbox.Boxes
@@ -90,7 +92,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openGuard, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -137,13 +139,32 @@ func (p *parts) openStore(ctx context.Context) (err error) {
 	return err
 }
 
+func (p *parts) openGuard(context.Context) error {
+	p.guard = guard.New(guard.Options{
+		Store: p.db, Clock: p.clock, Log: p.log, Random: rand.Reader, Hostname: p.hostname(),
+	})
+	p.guard.Set(guardSettings(p.cfg))
+	p.onClose(p.guard.Close)
+	return nil
+}
+
+func guardSettings(cfg *config.Config) guard.Settings {
+	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept)}
+	for _, file := range cfg.Activity.Places {
+		s.Places = append(s.Places, cfg.Path(file))
+	}
+	return s
+}
+
 func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords,
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
+		Activity: p.guard.Book,
 	})
+	p.guard.Account = p.directory.Account
 	p.onClose(func() error { p.directory.Close(); return nil })
 	return nil
 }
@@ -393,9 +414,15 @@ func (p *parts) openQueue(capture addr.Address) {
 		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
 	p.spool.Serve(p.queue.Offer)
+	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
+		return p.queue.Submit(ctx, e, write)
+	}
 }
 
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
+
+// handle carries out what operators ask for.
+func (p *parts) handle() control.Handler { return p.guard.Handle(p.desk().Do) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {

@@ -109,6 +109,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	s.tendCertificates()
 	s.sweep()
 	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
+	s.chores.Go(func() { s.parts.guard.Tend(s.background) })
 	s.chores.Go(func() {
 		clock.Repeat(s.background, s.parts.clock, signing.Every, func(ctx context.Context) {
 			if err := s.parts.signing.Tend(ctx); err != nil && ctx.Err() == nil {
@@ -161,7 +162,7 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) openControl(context.Context) (err error) {
-	s.control, err = control.Listen(s.socket(), s.parts.desk().Do, s.parts.clock, s.log)
+	s.control, err = control.Listen(s.socket(), s.parts.handle(), s.parts.clock, s.log)
 	if err == nil {
 		s.chores.Go(func() { s.control.Serve(s.background) })
 	}

@@ -16,6 +16,7 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/acme"
+	"gatepost/internal/activity"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/courier"
@@ -136,6 +137,7 @@ func (t *Things) parts(ctx context.Context, done func(int64), left map[string]bo
 	list := []part{
 		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
 		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
+		{"activity", "The log of activity is sound.", t.activity},
 	}
 	if t.Authority != "" {
 		list = append(list, part{"certificates", "Every certificate that was issued is whole, has its key and is vouched for.", t.certificates})
@@ -213,6 +215,13 @@ func (t *Things) certificates(found func(audit.Finding)) error {
 		return nil
 	}
 	return acme.Check(t.Store.View, t.Keys, t.Authority, found)
+}
+
+func (t *Things) activity(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return activity.Check(t.Store, found)
 }
 
 func (t *Things) protection(found func(audit.Finding)) error {
