@@ -69,19 +69,9 @@ func openWorld() (*world, error) {
 	}
 	w.dns = &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(answer)}
 	go w.dns.ActivateAndServe()
-	if w.ln, err = net.Listen("tcp", "0.0.0.0:25"); err != nil {
-		return nil, err
-	}
-	go func() {
-		for {
-			conn, err := w.ln.Accept()
-			if err != nil {
-				return
-			}
-			go w.serve(conn)
-		}
-	}()
-	return w, nil
+	hosts := &host{name: "crowd.test", greet: greets, take: w.read}
+	w.ln, err = hosts.open("0.0.0.0:25")
+	return w, err
 }
 
 func (w *world) close() {
@@ -110,43 +100,16 @@ func answer(rw dns.ResponseWriter, q *dns.Msg) {
 	rw.WriteMsg(m)
 }
 
-// serve is a mail host that takes everything.
-func (w *world) serve(conn net.Conn) {
-	defer conn.Close()
-	host := conn.LocalAddr().String()
-	switch {
+// greets is what a host does before it greets, which depends on the address
+// that was dialled.
+func greets(conn net.Conn) bool {
+	switch host := conn.LocalAddr().String(); {
 	case strings.HasPrefix(host, "127.65."):
-		return // as good as refused
+		return false // as good as refused
 	case strings.HasPrefix(host, "127.66."):
 		time.Sleep(slowGreeting)
 	}
-	r, out := bufio.NewReader(conn), bufio.NewWriter(conn)
-	fmt.Fprint(out, "220 crowd.test ESMTP\r\n")
-	for {
-		if r.Buffered() == 0 && out.Flush() != nil {
-			return
-		}
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return
-		}
-		switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); verb {
-		case "EHLO":
-			fmt.Fprint(out, "250-crowd.test\r\n250 PIPELINING\r\n")
-		case "DATA":
-			fmt.Fprint(out, "354 go ahead\r\n")
-			if out.Flush() != nil || w.read(r) != nil {
-				return
-			}
-			fmt.Fprint(out, "250 taken\r\n")
-		case "QUIT":
-			fmt.Fprint(out, "221 bye\r\n")
-			out.Flush()
-			return
-		default:
-			fmt.Fprint(out, "250 ok\r\n")
-		}
-	}
+	return true
 }
 
 // read reads content; a Subject that begins with "probe" is one of ours.

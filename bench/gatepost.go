@@ -75,7 +75,35 @@ func (g *gatepost) start() error {
 	if err := g.install(); err != nil {
 		return err
 	}
-	return g.serve()
+	if !g.needs.signed {
+		return g.serve()
+	}
+	return g.sign()
+}
+
+// sign publishes the server's keys, and serves once it signs with them.
+func (g *gatepost) sign() error {
+	l, err := g.b.letters()
+	if err != nil {
+		return err
+	}
+	if err := g.prepare("alias", "add", signedTo, "r@remote.test", "--config", g.config()); err != nil {
+		return err
+	}
+	zone, err := exec.Command(g.b.gatepost, "dns", "local.test", "--zone", "--config", g.config()).Output()
+	if err != nil {
+		return err
+	}
+	if g.names, err = openNames(l.zone, string(zone)); err != nil {
+		return err
+	}
+	if err := g.serve(); err != nil {
+		return err
+	}
+	return await("its keys", func() bool {
+		log, err := os.ReadFile(filepath.Join(g.dir, "log"))
+		return err == nil && strings.Count(string(log), "a signing key is in the DNS") == 2
+	})
 }
 
 // install sets the server up, from a copy of one that has the accounts
@@ -103,22 +131,26 @@ func (g *gatepost) install() error {
 		where = toGuarded
 		text = strings.Replace(settings, "[tls]\n", fmt.Sprintf("[tls]\nroots = %q\n", g.b.guardedRoots()), 1)
 	}
+	if g.needs.signed {
+		where = toHop + toWorld
+		text = strings.Replace(settings, `["127.0.0.0/8"]`, `["`+relayFrom+`/32"]`, 1) // [relay]
+	}
 	return os.WriteFile(g.config(), []byte("hostname = \"mx.bench.test\"\n"+text+where), 0o600)
 }
 
 func (g *gatepost) furnish(dir string) error {
-	if err := g.prepare(dir, "init", dir, "--hostname", "mx.bench.test", "--domain", "local.test", "--account", "admin@local.test", "--password-stdin"); err != nil {
+	if err := g.prepare("init", dir, "--hostname", "mx.bench.test", "--domain", "local.test", "--account", "admin@local.test", "--password-stdin"); err != nil {
 		return err
 	}
 	for n := range g.needs.accounts {
-		if err := g.prepare(dir, "account", "add", account(n), "--password-stdin", "--config", filepath.Join(dir, "gatepost.toml")); err != nil {
+		if err := g.prepare("account", "add", account(n), "--password-stdin", "--config", filepath.Join(dir, "gatepost.toml")); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *gatepost) prepare(dir string, args ...string) error {
+func (g *gatepost) prepare(args ...string) error {
 	cmd := exec.Command(g.b.gatepost, args...)
 	cmd.Stdin = strings.NewReader(password + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -143,6 +175,7 @@ func (g *gatepost) serve() error {
 
 func (g *gatepost) stop() error {
 	defer g.remove()
+	g.names.close()
 	return end(g.cmd, syscall.SIGTERM)
 }
 

@@ -77,6 +77,14 @@ var lines = []line{
 		measure: underPolicy, limit: overTLS, ofLimit: 0.9,
 	},
 	{
+		name: "verify, sign and relay", unit: "msg/s", needs: needs{signed: true, forwards: true},
+		measure: forwards, overPostfix: 5,
+	},
+	{
+		name: "sign and relay", unit: "msg/s", needs: needs{signed: true},
+		measure: signs, overPostfix: 5,
+	},
+	{
 		name: "idle connection", unit: "KiB", alone: true, fine: true, measure: idle(),
 	},
 	{

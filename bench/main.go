@@ -68,7 +68,8 @@ func run(o options) error {
 // bench carries what the lines share.
 type bench struct {
 	options
-	cert tls.Certificate // of the guarded domain, once it was asked for
+	cert   tls.Certificate // of the guarded domain, once it was asked for
+	signed *letters        // likewise
 }
 
 // round is a line measured once.

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	bigint "math/big"
 	"net"
 	"net/http"
@@ -89,18 +90,10 @@ func openGuarded(cert tls.Certificate, policy bool) (*guarded, error) {
 	}
 	g.dns = &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(g.answer)}
 	go g.dns.ActivateAndServe()
-	if g.mail, err = net.Listen("tcp", guardedHop+":25"); err != nil {
+	hop := &host{name: guardedHost, tls: &tls.Config{Certificates: []tls.Certificate{cert}}, take: g.take}
+	if g.mail, err = hop.open(guardedHop + ":25"); err != nil {
 		return nil, err
 	}
-	go func() {
-		for {
-			conn, err := g.mail.Accept()
-			if err != nil {
-				return
-			}
-			go g.serve(conn)
-		}
-	}()
 	ln, err := net.Listen("tcp", guardedHTTP+":443")
 	if err != nil {
 		return nil, err
@@ -152,44 +145,14 @@ func (g *guarded) answer(rw dns.ResponseWriter, q *dns.Msg) {
 	rw.WriteMsg(m)
 }
 
-// serve is the mail host: it takes everything, over TLS.
-func (g *guarded) serve(conn net.Conn) {
-	defer func() { conn.Close() }()
-	r, out := bufio.NewReader(conn), bufio.NewWriter(conn)
-	fmt.Fprintf(out, "220 %s ESMTP\r\n", guardedHost)
-	for {
-		if r.Buffered() == 0 && out.Flush() != nil {
-			return
-		}
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return
-		}
-		switch verb, _, _ := strings.Cut(strings.TrimSpace(line), " "); verb {
-		case "EHLO":
-			fmt.Fprintf(out, "250-%s\r\n250-STARTTLS\r\n250-8BITMIME\r\n250 PIPELINING\r\n", guardedHost)
-		case "STARTTLS":
-			fmt.Fprint(out, "220 go ahead\r\n")
-			out.Flush()
-			t := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{g.cert}})
-			conn = t
-			r, out = bufio.NewReader(t), bufio.NewWriter(t)
-		case "DATA":
-			fmt.Fprint(out, "354 go ahead\r\n")
-			if out.Flush() != nil || !content(r) {
-				return
-			}
-			g.last.Store(time.Now().UnixNano())
-			g.taken.Add(1)
-			fmt.Fprint(out, "250 taken\r\n")
-		case "QUIT":
-			fmt.Fprint(out, "221 bye\r\n")
-			out.Flush()
-			return
-		default:
-			fmt.Fprint(out, "250 ok\r\n")
-		}
+// take counts what the mail host takes.
+func (g *guarded) take(r *bufio.Reader) error {
+	if !content(r) {
+		return io.ErrUnexpectedEOF
 	}
+	g.last.Store(time.Now().UnixNano())
+	g.taken.Add(1)
+	return nil
 }
 
 // content reads to the end of a message.

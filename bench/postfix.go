@@ -16,6 +16,8 @@ type postfix struct {
 	place
 	needs   needs
 	dovecot *exec.Cmd
+
+	filters []*exec.Cmd // OpenDKIM, where it verifies and signs
 }
 
 func newPostfix(b *bench, n needs) server { return &postfix{place: place{b: b}, needs: n} }
@@ -124,6 +126,11 @@ func (p *postfix) start() error {
 	if err := p.install(); err != nil {
 		return err
 	}
+	if p.needs.signed {
+		if err := p.filter(); err != nil {
+			return err
+		}
+	}
 	p.dovecot = exec.Command("dovecot", "-F", "-c", p.in("dovecot.conf"))
 	if err := p.dovecot.Start(); err != nil {
 		return err
@@ -150,8 +157,16 @@ func (p *postfix) install() error {
 		fmt.Fprintf(&boxes, "%s user%d/\n", account(n), n)
 		fmt.Fprintf(&users, "%s:%s\n", account(n), strings.TrimPrefix(strings.TrimSpace(string(hash)), "{SHA512-CRYPT}"))
 	}
+	main, master := mainCF, masterCF
+	if p.needs.signed {
+		main = strings.Replace(main, "mynetworks = 127.0.0.0/8\n", filteredCF, 1)
+		master += fmt.Sprintf(policydMaster, p.dir)
+	}
+	if p.needs.forwards {
+		main += forwardedCF
+	}
 	for name, text := range map[string]string{
-		"main.cf": fmt.Sprintf(mainCF, p.dir), "master.cf": masterCF, "boxes": boxes.String(), "users": users.String(),
+		"main.cf": fmt.Sprintf(main, p.dir), "master.cf": master, "boxes": boxes.String(), "users": users.String(),
 		"dovecot.conf": fmt.Sprintf(dovecotConf, p.dir), "log": "",
 	} {
 		if err := os.WriteFile(p.in(name), []byte(text), 0o644); err != nil {
@@ -176,11 +191,10 @@ func (p *postfix) install() error {
 func (p *postfix) stop() error {
 	defer p.remove()
 	end(p.dovecot, syscall.SIGTERM)
-	if p.cmd == nil {
-		return nil
+	if p.cmd != nil {
+		end(p.cmd, syscall.SIGTERM) // master ends with the signal
 	}
-	end(p.cmd, syscall.SIGTERM) // master ends with the signal
-	return nil
+	return p.unfilter()
 }
 
 func (p *postfix) delivered() (int, error) {

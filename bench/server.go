@@ -25,6 +25,8 @@ type needs struct {
 	accounts int  // userN@local.test, N below it
 	world    bool // mail goes where DNS says, not to hop
 	guarded  bool // likewise, and the guarded domain's authority is believed
+	signed   bool // mail from the world is verified, and that of relayed clients is signed
+	forwards bool // likewise, and mail for signedTo goes on, signed or sealed
 }
 
 // password of every account.
@@ -37,6 +39,8 @@ type place struct {
 	b   *bench
 	dir string
 	cmd *exec.Cmd
+
+	names *names // if it is the server that they are for
 }
 
 func (p *place) make(name string) (err error) {

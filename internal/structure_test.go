@@ -28,15 +28,18 @@ var house = [][]string{
 	{"listen", "smtpd", "control", "web"},
 	{"backup", "inspect"},
 	{"moment"},
-	{"gate", "queue", "spool", "remote", "local", "mailbox"},
-	{"account", "acme", "proof", "reputation", "signing", "verdict"},
+	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
+	{"courier"},
+	{"account", "acme", "forward", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
+	{"activity"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
 	{"spf", "dkim"},
 	{"authres"},
 	{"passwords"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"letter"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

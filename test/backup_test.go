@@ -203,14 +203,14 @@ func (s *server) deep() (list []string) {
 	parts := 0
 	for _, f := range found {
 		switch f.Check {
-		case "store", "account", "protection", "mailbox", "spool", "files":
+		case "store", "account", "activity", "protection", "forward", "mailbox", "spool", "files":
 			parts++
 			if f.Level != "ok" {
 				list = append(list, f.Text)
 			}
 		}
 	}
-	if parts < 6 {
+	if parts < 8 {
 		s.t.Errorf("check --deep looked at %d parts:\n%s", parts, out)
 	}
 	return list

@@ -77,6 +77,39 @@ failure = "accept"
 	}
 }
 
+// A choice for everybody is for domains without one of their own and never for
+// ours; who is accepted in any case does not wait for a DNS that is silent.
+func TestOperatorsChooseForEverybody(t *testing.T) {
+	t.Parallel()
+	n := newNames(t, records)
+	s := start(t, "everybody.test", n.config()+`
+[[sender]]
+domain = "*"
+failure = "junk"
+[[sender]]
+domain = "broken.test"
+failure = "accept"
+`)
+	for from, want := range map[string]string{
+		"reject.test": "Junk", "calm.test": "Junk", "open.test": "Junk", "good.test": "INBOX", "broken.test": "INBOX", "everybody.test": "550 5.7.26",
+	} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			s := s.in(t)
+			reply, err := s.world(t).transact("<x@good.test>", []string{"<" + s.address() + ">"}, letter("x@"+from, "by "+from))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(reply, "250") {
+				reply, _ = s.folder("by " + from)
+			}
+			if !strings.HasPrefix(reply, want) {
+				t.Errorf("%s, want %s", reply, want)
+			}
+		})
+	}
+}
+
 // A stranger is told of a failure only if SPF shows that it is no forged one.
 func TestBouncesToProvenSenders(t *testing.T) {
 	t.Parallel()

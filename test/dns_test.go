@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -16,6 +17,14 @@ import (
 // in front of it.
 type names struct {
 	resolver string // address of unbound; its port is 53
+
+	t       *testing.T
+	dir     string
+	server  string // address of NSD
+	nsd     *exec.Cmd
+	serial  int
+	signing *signing
+	key     string // of the zone, if it is signed
 }
 
 // newNames starts a DNS that knows the records, written as in a zone file,
@@ -29,12 +38,14 @@ func newNames(t *testing.T, records string) *names {
 type signing struct {
 	spoil    func(zone string) string // what is done to the zone once it is signed
 	unsigned map[string]string        // zones below it that are not signed, with their records
+	reasons  bool                     // unbound says why it fails (RFC 8914)
 }
 
 func serveNames(t *testing.T, records string, sign *signing) *names {
 	t.Helper()
 	need(t, "nsd", "unbound")
-	dir, server, n := t.TempDir(), newIP(), &names{newIP()}
+	dir, server := t.TempDir(), newIP()
+	n := &names{resolver: newIP(), t: t, dir: dir, server: server, signing: sign}
 	file := func(name, format string, args ...any) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o644); err != nil {
@@ -42,23 +53,21 @@ func serveNames(t *testing.T, records string, sign *signing) *names {
 		}
 		return path
 	}
-	zone := file("zone", `$TTL 60
-. SOA ns.test. hostmaster.test. 1 3600 600 86400 60
-. NS ns.test.
-ns.test. A %s
-ready.test. TXT "yes"
-%s
-`, server, records)
+	zone := filepath.Join(dir, "zone")
+	n.write(records)
 	module, anchor, below := "iterator", "", ""
 	if sign != nil {
 		module = "validator iterator"
-		anchor = "  trust-anchor-file: " + signZone(t, dir, sign) + "\n"
+		anchor = "  trust-anchor-file: " + filepath.Join(dir, n.key+".ds") + "\n"
+		if sign.reasons {
+			anchor += "  ede: yes\n"
+		}
 		zone += ".signed"
 		for name, text := range sign.unsigned {
 			below += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", name, file(name, "$TTL 60\n$ORIGIN %[1]s.\n@ SOA ns.test. hostmaster.test. 1 3600 600 86400 60\n@ NS ns.test.\n%[2]s", name, text))
 		}
 	}
-	background(t, "nsd", "-d", "-c", file("nsd.conf", `server:
+	n.nsd = background(t, "nsd", "-d", "-c", file("nsd.conf", `server:
   ip-address: %s
   username: ""
   zonesdir: %q
@@ -101,25 +110,48 @@ stub-zone:
 	return n
 }
 
-// signZone signs the zone in a directory, and returns the file with its trust
-// anchor.
-func signZone(t *testing.T, dir string, sign *signing) string {
-	t.Helper()
-	need(t, "ldns-keygen", "ldns-signzone")
-	key := strings.TrimSpace(run(t, "", "sh", "-c", `cd "$1" && ldns-keygen -a ECDSAP256SHA256 -k .`, "sh", dir))
-	run(t, "", "sh", "-c", `cd "$1" && ldns-signzone zone "$2"`, "sh", dir, key)
-	signed := filepath.Join(dir, "zone.signed")
+// write writes the zone, and signs it where it is to be.
+func (n *names) write(records string) {
+	n.t.Helper()
+	n.serial++
+	text := fmt.Sprintf(`$TTL 60
+. SOA ns.test. hostmaster.test. %d 3600 600 86400 60
+. NS ns.test.
+ns.test. A %s
+ready.test. TXT "yes"
+%s
+`, n.serial, n.server, records)
+	if err := os.WriteFile(filepath.Join(n.dir, "zone"), []byte(text), 0o644); err != nil {
+		n.t.Fatal(err)
+	}
+	if n.signing == nil {
+		return
+	}
+	need(n.t, "ldns-keygen", "ldns-signzone")
+	if n.key == "" {
+		n.key = strings.TrimSpace(run(n.t, "", "sh", "-c", `cd "$1" && ldns-keygen -a ECDSAP256SHA256 -k .`, "sh", n.dir))
+	}
+	run(n.t, "", "sh", "-c", `cd "$1" && ldns-signzone zone "$2"`, "sh", n.dir, n.key)
+	if n.signing.spoil == nil {
+		return
+	}
+	signed := filepath.Join(n.dir, "zone.signed")
 	b, err := os.ReadFile(signed)
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	if sign.spoil != nil {
-		b = []byte(sign.spoil(string(b)))
+	if err := os.WriteFile(signed, []byte(n.signing.spoil(string(b))), 0o644); err != nil {
+		n.t.Fatal(err)
 	}
-	if err := os.WriteFile(signed, b, 0o644); err != nil {
-		t.Fatal(err)
+}
+
+// change puts other records in the place of those that are served.
+func (n *names) change(records string) {
+	n.t.Helper()
+	n.write(records)
+	if err := n.nsd.Process.Signal(syscall.SIGHUP); err != nil {
+		n.t.Fatal(err)
 	}
-	return filepath.Join(dir, key+".ds")
 }
 
 // client returns a resolver that asks n.

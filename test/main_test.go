@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // inside marks the process that runs within the namespace.
@@ -87,6 +89,11 @@ var stops []func()
 
 // furnish brings up loopback and finds or builds the binary.
 func furnish() error {
+	// What is unmounted here goes from the namespaces of peers too, or a disk
+	// that was cut off would live on there.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		fmt.Println("test: mounts are not shared with peers:", err)
+	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("loopback: %w: %s", err, out)
 	}

@@ -17,6 +17,7 @@ type postfix struct {
 	dir    string
 	log    *transcript
 	master string // more lines of master.cf
+	main   string // and of main.cf
 	takes  string // domains that it takes mail for
 }
 
@@ -104,7 +105,7 @@ smtpd_tls_security_level = %[4]s
 smtpd_tls_received_header = yes
 smtpd_tls_cert_file = %[5]s
 smtpd_tls_key_file = %[6]s
-`, p.dir, p.domain, p.ip, tls, cert, key, p.takes))
+%[8]s`, p.dir, p.domain, p.ip, tls, cert, key, p.takes, p.main))
 	var master strings.Builder
 	for line := range strings.Lines(services + p.ip + ":25 inet n - - - smtpd\n") { // the last, since it needs others
 		w := strings.Fields(line)
@@ -112,7 +113,7 @@ smtpd_tls_key_file = %[6]s
 	}
 	p.file("master.cf", master.String()+p.master)
 	resolv := p.file("resolv.conf", "nameserver "+n.resolver+"\n")
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount --bind "$1" /etc/resolv.conf && exec postfix -c "$2" start-fg`, "sh", resolv, p.dir)
+	cmd := exec.Command("unshare", "--mount", "--propagation", "slave", "sh", "-c", `mount --bind "$1" /etc/resolv.conf && exec postfix -c "$2" start-fg`, "sh", resolv, p.dir)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)

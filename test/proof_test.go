@@ -1,44 +1,41 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 )
 
 // hop is what gatepost proof tells of one.
 type hop struct {
-	ID, Direction, Host, Address, TLS, Sentence string
-	Recipients                                  []string
+	ID, Direction, Host, Address, TLS, Policy, Met, Sentence string
+	Verified                                                 bool
+	Recipients                                               []string
 }
 
-// proves checks what is told of a message that reached a next hop, under our
-// id and under its Message-ID.
-func (s *server) proves(id, got string, to nextHop) {
+// proof waits until it is known how a message went on, and returns how it came
+// and how it went. name is our id or its Message-ID.
+func (s *server) proof(name, host string) (in, out hop) {
 	s.t.Helper()
-	_, rest, _ := strings.Cut(got, "\nMessage-ID: ")
-	messageID, _, _ := strings.Cut(rest, "\n")
-	for _, name := range []string{id, messageID, strings.Trim(messageID, "<>")} {
-		await(s.t, func() string {
-			var p struct{ Hops []hop }
-			out, err := try("", binary, "proof", name, "--config", s.config)
-			if err != nil || !strings.Contains(out, to.host()) {
-				return fmt.Sprintf("proof %s: %v\n%s", name, err, out) // the host has it, and we do not know yet
-			}
-			s.json(&p, "proof", name)
-			if len(p.Hops) != 2 {
-				return fmt.Sprintf("%d hops: %+v", len(p.Hops), p)
-			}
-			in, away := p.Hops[0], p.Hops[1]
-			if in.ID != id || in.Direction != "in" || in.Host != s.address() || in.TLS != "TLS 1.3" || !strings.HasSuffix(in.Sentence, ", signed in.") {
-				s.t.Errorf("it came so: %+v", in)
-			}
-			if away.ID != id || away.Direction != "out" || away.Host != to.host() || (away.TLS == "") != (to.wants == "clear") ||
-				len(away.Recipients) != 1 || !strings.Contains(out, away.Sentence) {
-				s.t.Errorf("it went so: %+v\n%s", away, out)
-			}
-			return ""
-		})
+	await(s.t, func() string {
+		var p struct{ Hops []hop }
+		text, err := try("", binary, "proof", name, "--json", "--config", s.config)
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &p)
+		}
+		if err != nil || len(p.Hops) != 2 || p.Hops[1].Host != host {
+			return fmt.Sprintf("proof %s: %v\n%s", name, err, text) // the host has it, and we do not know yet
+		}
+		in, out = p.Hops[0], p.Hops[1]
+		return ""
+	})
+	if in.Direction != "in" || in.Host != s.address() || in.TLS != "TLS 1.3" || !strings.Contains(in.Sentence, ", signed in") {
+		s.t.Errorf("it came so: %+v", in)
 	}
+	if out.ID != in.ID || out.Direction != "out" || len(out.Recipients) != 1 {
+		s.t.Errorf("it went so: %+v", out)
+	}
+	return in, out
 }
 
 // bounces waits until the sender is told that a message failed, and why.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -95,6 +96,7 @@ func (a *app) accountShow() *cobra.Command {
 						t.row("password runs out", p.RunsOut.Format("2006-01-02 15:04 UTC"))
 					}
 				}
+				t.row("alerts also to", cmp.Or(i.Recovery, "-"))
 				t.row("added", i.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()
 			})
@@ -105,10 +107,10 @@ func (a *app) accountShow() *cobra.Command {
 }
 
 func (a *app) accountSet() *cobra.Command {
-	var role, quota, sending string
+	var role, quota, sending, recovery string
 	c := &cobra.Command{
 		Use:   "set ADDRESS",
-		Short: "Change an account's role or limits",
+		Short: "Change an account's role, limits or recovery address",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			set := control.AccountSet{Address: args[0]}
@@ -127,13 +129,20 @@ func (a *app) accountSet() *cobra.Command {
 				perDay := int(*n)
 				set.SendingPerDay = &perDay
 			}
+			if c.Flags().Changed("recovery") {
+				if recovery == "none" {
+					recovery = ""
+				}
+				set.Recovery = &recovery
+			}
 			return a.do(c, "account.set", set, "Changed "+args[0]+".")
 		},
 	}
 	c.Flags().StringVar(&role, "role", "", "`ROLE`: admin or user")
 	c.Flags().StringVar(&quota, "quota", "", "`SIZE` that it may store, as \"5GiB\"; \"none\", or \"default\"")
 	c.Flags().StringVar(&sending, "sending-per-day", "", "`NUMBER` of recipients that it may send to in a day; \"none\", or \"default\"")
-	c.MarkFlagsOneRequired("role", "quota", "sending-per-day")
+	c.Flags().StringVar(&recovery, "recovery", "", "an `ADDRESS`, best at another server, that is told too when something happens to the account; or \"none\"")
+	c.MarkFlagsOneRequired("role", "quota", "sending-per-day", "recovery")
 	return c
 }
 

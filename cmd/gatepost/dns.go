@@ -55,7 +55,7 @@ in [dns.update]. What exists is left as it is, and told.`,
 			case zone:
 				return audit.WriteZone(out, domain, list)
 			case asJSON:
-				return printJSON(out, list)
+				return printJSON(out, audit.ToPublish(list))
 			}
 			printRecords(out, list)
 			return nil

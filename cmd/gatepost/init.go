@@ -43,7 +43,7 @@ account, who administers it, and print the DNS records and the next step.`,
 			fmt.Fprintf(out, "Gatepost is set up in %s: domain %s, account %s.\n\n", s.Dir, s.Domain, s.Account)
 			pw.tell(c, s.Password)
 			fmt.Fprintf(out, "Publish these DNS records where %s is administered:\n\n", s.Domain)
-			printRecords(out, records)
+			printRecords(out, audit.ToPublish(records))
 			fmt.Fprintf(out, "\nThen start it, and look at it:\n\n  gatepost serve --config %s\n  gatepost check --config %s\n", file, file)
 			return nil
 		},
@@ -61,6 +61,10 @@ account, who administers it, and print the DNS records and the next step.`,
 // printRecords writes records as a zone file with a sentence before each.
 func printRecords(w io.Writer, list []audit.Record) {
 	for _, r := range list {
+		if r.Hold != "" {
+			fmt.Fprintf(w, "; %s\n; Not to be published: %s.\n; %s\n", r.Why, escape(r.Hold), r.Line())
+			continue
+		}
 		fmt.Fprintf(w, "; %s\n%s\n", r.Why, r.Line())
 	}
 }

@@ -34,7 +34,7 @@ proven; they are kept for 30 days.`,
 			t := newTable(c.OutOrStdout(), "ID", "AGE", "SIZE", "FROM", "TO", "STATE", "WHY")
 			return list(a, c, "queue.list", args, asJSON, func(m queue.Message) {
 				for _, r := range m.Recipients {
-					t.row(m.ID, age(time.Since(m.Received)), size(m.Size), sender(m.From), r.To, status(m, r), r.Reason)
+					t.row(m.ID, age(time.Since(m.Received)), size(m.Size), sender(m.From), recipient(r), status(m, r), r.Reason)
 				}
 			}, t.flush)
 		},
@@ -44,6 +44,14 @@ proven; they are kept for 30 days.`,
 	c.Flags().StringVar(&args.Domain, "domain", "", "only recipients in this `DOMAIN`")
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+// recipient writes who gets a message, and through which alias.
+func recipient(r queue.Recipient) string {
+	if r.Alias == "" {
+		return r.To
+	}
+	return r.To + " (for " + r.Alias + ")"
 }
 
 func sender(from string) string {
@@ -94,7 +102,7 @@ func (a *app) queueShow() *cobra.Command {
 					return err
 				}
 				for _, r := range m.Recipients {
-					fmt.Fprintf(out, "\n%s: %s after %s\n  %s\n", escape(r.To), r.Status, plural(r.Attempts, "attempt"), escape(r.Reason))
+					fmt.Fprintf(out, "\n%s: %s after %s\n  %s\n", escape(recipient(r)), r.Status, plural(r.Attempts, "attempt"), escape(r.Reason))
 					if r.Reached != "" {
 						fmt.Fprintf(out, "  Its destination was last reached %s.\n", escape(r.Reached))
 					}

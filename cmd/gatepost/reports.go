@@ -3,15 +3,17 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
+	"gatepost/internal/courier"
 	"gatepost/internal/reputation"
 )
 
 func (a *app) reports() *cobra.Command {
-	return a.group("reports", "What other servers report of your domains", a.reportsDMARC(), a.reportsTLS())
+	return a.group("reports", "What other servers report of your domains, and what this one reports", a.reportsDMARC(), a.reportsTLS(), a.reportsSent())
 }
 
 // domainArgument returns the domain that is asked for, if there is one.
@@ -75,6 +77,46 @@ at tls-reports@DOMAIN.`,
 	}
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+func (a *app) reportsSent() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "sent [DOMAIN]",
+		Short: "What was reported to other domains",
+		Long: `What this server reported in the last 14 days to other domains, or to one:
+how TLS with their mail hosts went, and who sent mail in their name (DMARC).
+Reports go to those who ask for them in the DNS; see [reports] in docs/config.md.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			t := newTable(c.OutOrStdout(), "DAY", "DOMAIN", "REPORT", "TO", "WHAT BECAME OF IT")
+			none := true
+			return list(a, c, "reports.sent", domainArgument(args), asJSON, func(s courier.Sent) {
+				none = false
+				t.row(s.Day, s.Domain, s.Kind, cmp.Or(strings.TrimPrefix(s.To, "mailto:"), "-"), became(s))
+			}, func() error {
+				if none {
+					fmt.Fprintln(c.OutOrStdout(), "No domain was due for a report in the last 14 days.")
+					return nil
+				}
+				t.flush()
+				return nil
+			})
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// became says what became of a report.
+func became(s courier.Sent) string {
+	said := map[courier.State]string{
+		courier.Waiting: "It waits and is tried again", courier.Queued: "It is on its way", courier.Taken: "It was taken", courier.Failed: "It was not sent",
+	}[s.State]
+	if s.Reason != "" {
+		return said + ": " + strings.TrimSuffix(s.Reason, ".") + "."
+	}
+	return said + "."
 }
 
 // reported prints what summaries of both kinds begin with.

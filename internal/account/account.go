@@ -115,6 +115,8 @@ type Options struct {
 
 	Quota     int64 // octets, for accounts that have none of their own
 	SendLimit int   // recipients a day, likewise
+
+	Activity Activity // nil: nobody reviews
 }
 
 // Counters count what the directory did since it was made.
@@ -166,6 +168,7 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,
 		SignIns: &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
+		Tried: tried(o.Activity),
 	})
 	return d
 }

@@ -55,7 +55,10 @@ func (d *Directory) AddAlias(ctx context.Context, alias addr.Address, targets []
 		if err != nil {
 			return nil, err
 		}
-		return nil, record.InsertAlias(tx, Alias{Address: alias, Targets: targets, Created: d.o.Clock.Now()})
+		if err := record.InsertAlias(tx, Alias{Address: alias, Targets: targets, Created: d.o.Clock.Now()}); err != nil {
+			return nil, err
+		}
+		return nil, d.noteAlias(tx, alias, nil, targets)
 	})
 }
 
@@ -67,10 +70,17 @@ func (d *Directory) SetAlias(ctx context.Context, alias addr.Address, targets []
 		if err != nil {
 			return nil, err
 		}
+		before, err := record.ReadTargets(tx, alias)
+		if err != nil {
+			return nil, err
+		}
 		err = record.DeleteTargets(tx, alias)
 		switch {
 		case err == nil:
-			return nil, record.InsertTargets(tx, alias, targets)
+			if err := record.InsertTargets(tx, alias, targets); err != nil {
+				return nil, err
+			}
+			return nil, d.noteAlias(tx, alias, before, targets)
 		case !errors.Is(err, store.ErrNotFound):
 			return nil, err
 		case !d.isRole(alias):
@@ -79,7 +89,10 @@ func (d *Directory) SetAlias(ctx context.Context, alias addr.Address, targets []
 		if err := free(tx, alias); err != nil {
 			return nil, err
 		}
-		return nil, record.InsertAlias(tx, Alias{Address: alias, Targets: targets, Created: d.o.Clock.Now()})
+		if err := record.InsertAlias(tx, Alias{Address: alias, Targets: targets, Created: d.o.Clock.Now()}); err != nil {
+			return nil, err
+		}
+		return nil, d.noteAlias(tx, alias, nil, targets)
 	})
 }
 
@@ -94,8 +107,10 @@ func (d *Directory) RemoveAlias(ctx context.Context, alias addr.Address) error {
 			return nil, fmt.Errorf("%s cannot be removed: every domain has it (RFC 5321, RFC 2142)", AliasName(alias))
 		case errors.Is(err, store.ErrNotFound):
 			return nil, errNoAlias(alias)
+		case err != nil:
+			return nil, err
 		}
-		return nil, err
+		return nil, d.noteAlias(tx, alias, nil, nil)
 	})
 }
 

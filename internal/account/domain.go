@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"gatepost/internal/account/record"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/store"
@@ -115,6 +116,9 @@ func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAcco
 		var ids []int64
 		for _, a := range people {
 			if err := record.DeleteAccount(tx, a.ID); err != nil {
+				return nil, err
+			}
+			if err := d.note(tx, activity.AccountRemoved, a, ""); err != nil {
 				return nil, err
 			}
 			ids = append(ids, a.ID)

@@ -171,6 +171,10 @@ const (
 // itself if by nobody else.
 func isReports(a addr.Address) bool { return a.Local == TLSReports || a.Local == DMARCReports }
 
+// IsReports reports whether an address is one that others send their reports
+// to.
+func (d *Directory) IsReports(to addr.Address) bool { return isReports(withoutTag(to.Fold())) }
+
 // untagged returns the address without its tag; ok is false if it has none.
 func untagged(a addr.Address) (base addr.Address, ok bool) {
 	local, _, ok := strings.Cut(a.Local, "+")

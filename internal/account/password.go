@@ -7,6 +7,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/signin"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/passwords"
 	"gatepost/internal/store"
@@ -63,8 +64,10 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 		if err := retire(tx, now, policy.History); err != nil {
 			return err
 		}
-		_, err := d.signin.Keep(tx, now.ID, fresh, d.o.Clock.Now())
-		return err
+		if _, err := d.signin.Keep(tx, now.ID, fresh, d.o.Clock.Now()); err != nil {
+			return err
+		}
+		return d.note(tx, activity.Password, now.Account, "")
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/passwords"
 	"gatepost/internal/store"
@@ -60,8 +61,11 @@ func (d *Directory) AddAccount(ctx context.Context, a addr.Address, password str
 		if err != nil {
 			return nil, err
 		}
-		_, err = d.signin.Keep(tx, id, fresh, who.Created)
-		return []int64{id}, err
+		if _, err = d.signin.Keep(tx, id, fresh, who.Created); err != nil {
+			return nil, err
+		}
+		who.ID = id
+		return []int64{id}, d.note(tx, activity.AccountAdded, who.Account, string(role))
 	})
 	if err != nil {
 		return Account{}, err
@@ -143,16 +147,27 @@ type Settings struct {
 	Role      *Role
 	Quota     *int64 // octets; 0: no limit; Configured
 	SendLimit *int   // recipients a day; 0: no limit; Configured
+	// Recovery is where alerts go beside the account's own mailbox; the zero
+	// address: nowhere.
+	Recovery *addr.Address
 }
 
 // SetAccount changes an account's settings.
 func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) error {
 	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
-		if s.Role != nil {
+		if s.Role != nil && *s.Role != p.Role {
 			if _, err := ParseRole(string(*s.Role)); err != nil {
 				return err
 			}
 			p.Role = *s.Role
+			if err := d.note(tx, activity.Role, p.Account, string(p.Role)); err != nil {
+				return err
+			}
+		}
+		if s.Recovery != nil {
+			if err := d.setRecovery(tx, p, *s.Recovery); err != nil {
+				return err
+			}
 		}
 		if s.Quota != nil {
 			p.Quota = *s.Quota
@@ -182,7 +197,14 @@ func (d *Directory) Release(ctx context.Context, a addr.Address) error {
 func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool) error {
 	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		p.Frozen = frozen
-		return record.UpdateAccount(tx, p.Account)
+		if err := record.UpdateAccount(tx, p.Account); err != nil {
+			return err
+		}
+		kind := activity.Released
+		if frozen {
+			kind = activity.Frozen
+		}
+		return d.note(tx, kind, p.Account, "")
 	})
 }
 
@@ -194,7 +216,10 @@ func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
 		if err := record.DropTarget(tx, p.Address); err != nil {
 			return err
 		}
-		return record.DeleteAccount(tx, p.ID)
+		if err := record.DeleteAccount(tx, p.ID); err != nil {
+			return err
+		}
+		return d.note(tx, activity.AccountRemoved, p.Account, "")
 	})
 }
 
@@ -224,8 +249,10 @@ func (d *Directory) AddDevice(ctx context.Context, a addr.Address, name string) 
 		case len(devices) >= maxDevices:
 			return fmt.Errorf("%s has %d device passwords, which is the most; remove one first", a.Unicode(), maxDevices)
 		}
-		dev.ID, err = d.signin.Keep(tx, now.ID, fresh, dev.Created)
-		return err
+		if dev.ID, err = d.signin.Keep(tx, now.ID, fresh, dev.Created); err != nil {
+			return err
+		}
+		return d.note(tx, activity.DeviceAdded, now.Account, name)
 	})
 	if err != nil {
 		return Device{}, "", err
@@ -250,9 +277,12 @@ func (d *Directory) Devices(ctx context.Context, a addr.Address) (list []Device,
 func (d *Directory) RemoveDevice(ctx context.Context, a addr.Address, id int64) error {
 	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		err := record.DeleteDevice(tx, p.ID, id)
-		if errors.Is(err, store.ErrNotFound) {
-			err = fmt.Errorf("%s has no device password %d", a.Unicode(), id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("%s has no device password %d", a.Unicode(), id)
+		case err != nil:
+			return err
 		}
-		return err
+		return d.note(tx, activity.DeviceRemoved, p.Account, deviceName(p, id))
 	})
 }

@@ -10,15 +10,18 @@
 //
 // # Which names
 //
-// The server's own, and mta-sts.DOMAIN of each domain, each with a
-// certificate of its own, and only while the DNS leads it here: an authority
-// that is asked for what it cannot verify soon answers nothing more.
+// The server's own, and of each domain those that start with a prefix below
+// (its policy's host, and the names that mail clients try when they are set
+// up), each with a certificate of its own, and only while the DNS leads it
+// here: an authority that is asked for what it cannot verify soon answers
+// nothing more.
 //
 // # What is kept
 //
 // Accounts, keys and certificates are rows of the store, sealed with a key
-// that is not in it (keys), each bound to its path. Keys are ECDSA P-256,
-// new for each certificate.
+// that is not in it (keys), each bound to its path. Keys are ECDSA P-256. The
+// host's is the one that keys has, which others may know from the DNS
+// (hostkey plans when it changes); the others are new for each certificate.
 //
 // # Trust and limits
 //
@@ -30,6 +33,7 @@ package acme
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -46,6 +50,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 )
@@ -61,6 +66,10 @@ const (
 	mostAnswer = 4096
 )
 
+// prefixes begin the names of a domain that lead here if its owner likes:
+// RFC 8461, section 3.3, and what mail clients try by custom.
+var prefixes = []string{"mta-sts.", "autoconfig.", "autodiscover."}
+
 // Options configure the certificates. All are required but DNS, Resolvers,
 // Roots and Email.
 type Options struct {
@@ -71,6 +80,8 @@ type Options struct {
 	Domains   func(context.Context) ([]addr.Domain, error)
 	Addrs     func() []netip.Addr // of this machine
 	Resolver  resolve.Resolver
+	// HostKey returns the key that the host's next certificate is for.
+	HostKey func() crypto.Signer
 
 	DNS       certmagic.DNSProvider // proves names by DNS-01; nil: the doors do
 	Resolvers []string              // host:port, asked whether a record is there
@@ -88,9 +99,11 @@ type Options struct {
 // from any goroutine.
 type Certificates struct {
 	o      Options
+	kept   *shelf
 	cache  *certmagic.Cache
-	magic  *certmagic.Config
-	issuer *certmagic.ACMEIssuer
+	host   *certmagic.Config // of the host's name
+	others *certmagic.Config
+	issuer *certmagic.ACMEIssuer // of the others, and for the challenges of all
 
 	mu    sync.Mutex
 	asked []string // names that are managed
@@ -98,15 +111,33 @@ type Certificates struct {
 
 // New returns the certificates; nothing is asked of anybody before Tend.
 func New(o Options) *Certificates {
-	c := &Certificates{o: o}
+	c := &Certificates{o: o, kept: &shelf{db: o.DB, keys: o.Keys, clock: o.Clock, locks: map[string]chan struct{}{}}}
 	log := zap.New(core{log: o.Log})
 	c.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return c.magic, nil },
-		Logger:           log,
+		GetConfigForCert: func(cert certmagic.Certificate) (*certmagic.Config, error) {
+			if len(cert.Names) == 0 { // as one for a challenge
+				return c.others, nil
+			}
+			return c.config(cert.Names[0]), nil
+		},
+		Logger: log,
 	})
-	c.magic = certmagic.New(c.cache, certmagic.Config{
-		Storage:           &shelf{db: o.DB, keys: o.Keys, clock: o.Clock, locks: map[string]chan struct{}{}},
-		KeySource:         certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
+	c.others, c.issuer = c.newConfig(certmagic.StandardKeyGenerator{KeyType: certmagic.P256}, log)
+	c.host, _ = c.newConfig(source(o.HostKey), log)
+	return c
+}
+
+// source gives certmagic a key when it wants to generate one.
+type source func() crypto.Signer
+
+// GenerateKey implements certmagic.KeyGenerator.
+func (s source) GenerateKey() (crypto.PrivateKey, error) { return s(), nil }
+
+// newConfig returns how names with keys of a source are seen to.
+func (c *Certificates) newConfig(keys certmagic.KeyGenerator, log *zap.Logger) (*certmagic.Config, *certmagic.ACMEIssuer) {
+	o := c.o
+	magic := certmagic.New(c.cache, certmagic.Config{
+		Storage: c.kept, KeySource: keys, OnEvent: c.onEvent,
 		DefaultServerName: string(o.Hostname), FallbackServerName: string(o.Hostname),
 		// Authorities give up OCSP, and no mail server looks.
 		OCSP:   certmagic.OCSPConfig{DisableStapling: true},
@@ -125,9 +156,17 @@ func New(o Options) *Certificates {
 			DNSProvider: o.DNS, Resolvers: o.Resolvers, Logger: log,
 		}}
 	}
-	c.issuer = certmagic.NewACMEIssuer(c.magic, template)
-	c.magic.Issuers = []certmagic.Issuer{c.issuer}
-	return c
+	issuer := certmagic.NewACMEIssuer(magic, template)
+	magic.Issuers = []certmagic.Issuer{issuer}
+	return magic, issuer
+}
+
+// config returns how a name is seen to.
+func (c *Certificates) config(name string) *certmagic.Config {
+	if name == string(c.o.Hostname) {
+		return c.host
+	}
+	return c.others
 }
 
 // Close ends what goes on beside.
@@ -136,8 +175,56 @@ func (c *Certificates) Close() error {
 	return nil
 }
 
+// Load makes ready what the store has for our names, without asking anybody:
+// the doors show it from the first connection on, also while the DNS is down.
+// What cannot be shown is removed, so that another is issued.
+func (c *Certificates) Load(ctx context.Context) error {
+	domains, err := c.o.Domains(ctx)
+	if err != nil {
+		return err
+	}
+	ours := map[string]bool{string(c.o.Hostname): true}
+	for _, d := range domains {
+		for _, prefix := range prefixes {
+			ours[prefix+string(d)] = true
+		}
+	}
+	list, err := c.clear(ctx)
+	for _, kept := range list {
+		if !ours[kept.Name] {
+			continue
+		}
+		if _, failed := c.config(kept.Name).CacheManagedCertificate(ctx, kept.Name); failed != nil {
+			err = errors.Join(err, failed)
+			continue
+		}
+		c.mu.Lock()
+		c.asked = append(c.asked, kept.Name)
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// onEvent hears what certmagic is about to do. A name that the DNS leads
+// elsewhere meanwhile is not asked for any more.
+func (c *Certificates) onEvent(ctx context.Context, event string, data map[string]any) error {
+	name, ok := data["identifier"].(string)
+	if event != "cert_obtaining" || !ok {
+		return nil
+	}
+	own, err := resolve.Addrs(ctx, c.o.Resolver, string(c.o.Hostname), true)
+	if err != nil {
+		return err
+	}
+	if !c.here(own) || !c.leadsTo(ctx, name, own) {
+		return errors.New("the DNS leads the name elsewhere")
+	}
+	return nil
+}
+
 // Tend has certificates issued and renewed until ctx ends, and looks again
-// every hour, and when poke says so, which names are to have one.
+// every hour, and when poke says so, which names are to have one and which
+// are due.
 func (c *Certificates) Tend(ctx context.Context, poke <-chan struct{}) {
 	for ctx.Err() == nil {
 		if err := c.look(ctx); err != nil && ctx.Err() == nil {
@@ -165,21 +252,23 @@ func (c *Certificates) look(ctx context.Context) error {
 	c.mu.Unlock()
 	if len(fresh) > 0 {
 		c.o.Log.Info("certificates are seen to", "names", fresh)
-		if err := c.magic.ManageAsync(ctx, fresh); err != nil {
-			return err
+		for _, name := range fresh {
+			if err := c.config(name).ManageAsync(ctx, []string{name}); err != nil {
+				return err
+			}
 		}
 		c.mu.Lock()
 		c.asked = append(c.asked, fresh...)
 		c.mu.Unlock()
 	}
 	c.alert()
-	return nil
+	return c.cache.RenewManagedCertificates(ctx)
 }
 
 // alert tells of certificates that end soon.
 func (c *Certificates) alert() {
 	for _, leaf := range c.Current() {
-		if left := leaf.NotAfter.Sub(c.o.Clock.Now()); left < soon {
+		if keys.EndsSoon(leaf, soon, c.o.Clock.Now()) {
 			c.o.Log.Error("a certificate ends soon and could not be renewed", "names", leaf.DNSNames, "until", leaf.NotAfter.UTC())
 		}
 	}
@@ -201,23 +290,32 @@ func (c *Certificates) names(ctx context.Context) ([]string, error) {
 	}
 	names := []string{string(c.o.Hostname)}
 	for _, d := range domains {
-		if len(names) == maxNames {
-			c.o.Log.Warn("there are more names than certificates are asked for", "most", maxNames)
-			break
-		}
-		name := "mta-sts." + string(d)
-		switch list, err := resolve.Addrs(ctx, c.o.Resolver, name, true); {
-		case err != nil && !errors.Is(err, resolve.ErrNotFound):
-			c.o.Log.Info("the DNS does not say where a name leads", "name", name, "error", err)
-		case err == nil && len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !slices.Contains(own, a) }):
-			names = append(names, name)
+		for _, prefix := range prefixes {
+			if len(names) == maxNames {
+				c.o.Log.Warn("there are more names than certificates are asked for", "most", maxNames)
+				return names, nil
+			}
+			if name := prefix + string(d); c.leadsTo(ctx, name, own) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names, nil
 }
 
+// leadsTo reports whether the DNS leads a name to these addresses, and to no
+// others: which of them an authority asks, nobody knows.
+func (c *Certificates) leadsTo(ctx context.Context, name string, own []netip.Addr) bool {
+	list, err := resolve.Addrs(ctx, c.o.Resolver, name, true)
+	if err != nil && !errors.Is(err, resolve.ErrNotFound) {
+		c.o.Log.Info("the DNS does not say where a name leads", "name", name, "error", err)
+	}
+	return err == nil && len(list) > 0 && !slices.ContainsFunc(list, func(a netip.Addr) bool { return !slices.Contains(own, a) })
+}
+
 // here reports whether the host name leads to this machine. One that has
-// only private addresses is behind a router, which only the operator knows.
+// only private addresses is behind a router, which only the operator knows:
+// docs/decisions/0012.
 func (c *Certificates) here(own []netip.Addr) bool {
 	public := false
 	for _, a := range c.o.Addrs() {
@@ -243,7 +341,7 @@ func (c *Certificates) Choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	if IsChallenge(hello) {
 		return nil // only the https door answers that
 	}
-	if cert, err := c.magic.GetCertificate(hello); err == nil && cert != nil && len(cert.Certificate) > 0 {
+	if cert, err := c.others.GetCertificate(hello); err == nil && cert != nil && len(cert.Certificate) > 0 {
 		return cert
 	}
 	return nil
@@ -252,7 +350,7 @@ func (c *Certificates) Choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 // ChallengeTLS returns the certificate that answers a challenge of
 // TLS-ALPN-01.
 func (c *Certificates) ChallengeTLS(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return c.magic.GetCertificate(hello)
+	return c.others.GetCertificate(hello)
 }
 
 // Challenge returns the answer to a challenge of HTTP-01.
@@ -280,4 +378,55 @@ func (c *Certificates) Current() []*x509.Certificate {
 		}
 	}
 	return list
+}
+
+// HostChain returns the host's certificate in use and what vouches for it, its
+// own first; nil if none is issued yet.
+func (c *Certificates) HostChain() []*x509.Certificate {
+	for _, cert := range c.cache.AllMatchingCertificates(string(c.o.Hostname)) {
+		return chain(cert.Certificate.Certificate)
+	}
+	return nil
+}
+
+// chain parses certificates that TLS could parse.
+func chain(list [][]byte) (out []*x509.Certificate) {
+	for _, der := range list {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// reissueTime bounds one attempt to have the host's certificate issued for
+// another key.
+const reissueTime = 10 * time.Minute
+
+// Reissue has the host's certificate issued again, for the key that HostKey
+// returns now, and shows it. Until it returns without an error the old one is
+// shown; sessions notice nothing.
+func (c *Certificates) Reissue(ctx context.Context) error {
+	name := string(c.o.Hostname)
+	old := c.cache.AllMatchingCertificates(name)
+	if len(old) == 0 {
+		return errors.New("acme: no certificate of the host is in use yet")
+	}
+	ctx, cancel := context.WithTimeout(ctx, reissueTime)
+	defer cancel()
+	if err := c.host.RenewCertAsync(ctx, name, true); err != nil {
+		return err
+	}
+	fresh, err := c.host.CacheManagedCertificate(ctx, name)
+	if err != nil {
+		return err
+	}
+	var gone []string
+	for _, cert := range old {
+		if cert.Hash() != fresh.Hash() {
+			gone = append(gone, cert.Hash())
+		}
+	}
+	c.cache.Remove(gone)
+	return nil
 }

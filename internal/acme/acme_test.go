@@ -105,15 +105,6 @@ func TestShelf(t *testing.T) {
 	if err := s.Store(ctx, "large", make([]byte, maxContent+1)); err == nil {
 		t.Error("a large one was taken")
 	}
-	if _, err := Stored(ctx, s.db, s.keys); err != nil {
-		t.Errorf("none stored: %v", err)
-	}
-	if err := s.Store(ctx, "certificates/x/y/y.crt", []byte("no PEM")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Stored(ctx, s.db, s.keys); err == nil {
-		t.Error("what is no certificate was taken for one")
-	}
 }
 
 // Whoever can write into the store can neither read what is sealed nor put
@@ -179,6 +170,9 @@ mta-sts.here.example. IN CNAME mx.example.org.
 mta-sts.half.example. IN A 192.0.2.1
 mta-sts.half.example. IN A 192.0.2.9
 mta-sts.there.example. IN A 192.0.2.9
+autoconfig.here.example. IN CNAME mx.example.org.
+autodiscover.here.example. IN A 192.0.2.1
+autoconfig.there.example. IN A 192.0.2.9
 `)
 	r.Fail("mta-sts.broken.example", dns.TypeA, resolve.ErrTemporary)
 	domains := []addr.Domain{"here.example", "half.example", "there.example", "none.example", "broken.example"}
@@ -187,8 +181,8 @@ mta-sts.there.example. IN A 192.0.2.9
 		addrs []string
 		want  string
 	}{
-		{"this machine", []string{"127.0.0.1", "192.0.2.1"}, "mx.example.org mta-sts.here.example"},
-		{"behind a router", []string{"127.0.0.1", "10.0.0.1"}, "mx.example.org mta-sts.here.example"},
+		{"this machine", []string{"127.0.0.1", "192.0.2.1"}, "mx.example.org mta-sts.here.example autoconfig.here.example autodiscover.here.example"},
+		{"behind a router", []string{"127.0.0.1", "10.0.0.1"}, "mx.example.org mta-sts.here.example autoconfig.here.example autodiscover.here.example"},
 		{"another machine", []string{"127.0.0.1", "192.0.2.7"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,8 +2,6 @@ package acme
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,36 +137,6 @@ func (s *shelf) Stat(ctx context.Context, path string) (info certmagic.KeyInfo, 
 		return missing(err)
 	})
 	return info, err
-}
-
-// Stored returns the certificates that are kept, also by a server that does
-// not run.
-func Stored(ctx context.Context, db *store.DB, k Sealer) ([]*x509.Certificate, error) {
-	s := &shelf{db: db, keys: k}
-	paths, err := s.List(ctx, "certificates", true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var list []*x509.Certificate
-	for _, p := range paths {
-		if !strings.HasSuffix(p, ".crt") {
-			continue
-		}
-		chain, err := s.Load(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		block, _ := pem.Decode(chain)
-		if block == nil {
-			return nil, fmt.Errorf("acme: there is no certificate in %s", p)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("acme: %s: %w", p, err)
-		}
-		list = append(list, c)
-	}
-	return list, err
 }
 
 // Lock waits for a name.

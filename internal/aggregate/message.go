@@ -1,9 +1,7 @@
 package aggregate
 
 import (
-	"bufio"
 	"compress/gzip"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +9,7 @@ import (
 	"time"
 
 	"gatepost/internal/addr"
-	"gatepost/internal/message"
+	"gatepost/internal/letter"
 	"gatepost/internal/parts"
 )
 
@@ -70,81 +68,23 @@ type Letter struct {
 // WriteMessage writes the message that brings a report, in canonical form:
 // RFC 9990, section 3.4.2.
 func WriteMessage(w io.Writer, r *Report, l Letter) error {
-	var b [16]byte
-	if _, err := io.ReadFull(l.Random, b[:]); err != nil {
-		return err
+	m := letter.Letter{
+		From: l.From, To: l.To, Host: l.From.Domain, Date: l.Date, Random: l.Random,
+		About: r.Policy.Domain, Submitter: l.Submitter, ID: r.ID,
+		Text: []string{
+			"This is a DMARC aggregate report (RFC 9990) on mail in the name of",
+			r.Policy.Domain + ",",
+			"as " + string(l.Submitter) + " received it from",
+			r.Begin.UTC().Format(time.RFC3339) + " to " + r.End.UTC().Format(time.RFC3339) + ".",
+			"Questions go to " + r.Email + ".",
+		},
+		Type: "application/gzip", Name: r.Filename(string(l.Submitter)),
 	}
-	id, err := message.NewMessageID(l.Random, l.Submitter)
-	if err != nil {
-		return err
-	}
-	boundary := fmt.Sprintf("=_%x", b)
-	name := r.Filename(string(l.Submitter))
-	out := bufio.NewWriter(w)
-	for _, line := range []string{
-		"From: <" + l.From.String() + ">",
-		"To: <" + l.To.String() + ">",
-		"Subject: " + strings.Replace(r.Subject(string(l.Submitter)), " Submitter:", "\r\n Submitter:", 1),
-		"Date: " + message.Date(l.Date),
-		"Message-ID: " + id,
-		"Auto-Submitted: auto-generated",
-		"MIME-Version: 1.0",
-		"Content-Type: multipart/mixed; boundary=\"" + boundary + "\"",
-		"",
-		"--" + boundary,
-		"Content-Type: text/plain; charset=us-ascii",
-		"",
-		"This is a DMARC aggregate report (RFC 9990) on mail in the name of",
-		r.Policy.Domain + ", as " + string(l.Submitter) + " received it from",
-		r.Begin.UTC().Format(time.RFC3339) + " to " + r.End.UTC().Format(time.RFC3339) + ".",
-		"",
-		"--" + boundary,
-		"Content-Type: application/gzip; name=\"" + name + "\"",
-		"Content-Disposition: attachment; filename=\"" + name + "\"",
-		"Content-Transfer-Encoding: base64",
-		"",
-	} {
-		out.WriteString(line + "\r\n")
-	}
-	if err := writePacked(out, r); err != nil {
-		return err
-	}
-	out.WriteString("\r\n--" + boundary + "--\r\n")
-	return out.Flush()
-}
-
-// writePacked writes a report in gzip and base64.
-func writePacked(out io.Writer, r *Report) error {
-	lines := &lineBreaker{out: out}
-	encoded := base64.NewEncoder(base64.StdEncoding, lines)
-	packed := gzip.NewWriter(encoded)
-	if err := Write(packed, r); err != nil {
-		return err
-	}
-	return errors.Join(packed.Close(), encoded.Close())
-}
-
-// lineBreaker breaks base64 into lines: RFC 2045, section 6.8.
-type lineBreaker struct {
-	out    io.Writer
-	column int
-}
-
-func (b *lineBreaker) Write(p []byte) (int, error) {
-	const width = 76
-	for rest := p; len(rest) > 0; {
-		if b.column == width {
-			if _, err := io.WriteString(b.out, "\r\n"); err != nil {
-				return 0, err
-			}
-			b.column = 0
+	return m.Write(w, func(out io.Writer) error {
+		packed := gzip.NewWriter(out)
+		if err := Write(packed, r); err != nil {
+			return err
 		}
-		n := min(len(rest), width-b.column)
-		if _, err := b.out.Write(rest[:n]); err != nil {
-			return 0, err
-		}
-		b.column += n
-		rest = rest[n:]
-	}
-	return len(p), nil
+		return packed.Close()
+	})
 }

@@ -149,9 +149,3 @@ func passFail(ok bool) string {
 func (r *Report) Filename(submitter string) string {
 	return fmt.Sprintf("%s!%s!%d!%d.xml.gz", submitter, r.Policy.Domain, r.Begin.Unix(), r.End.Unix())
 }
-
-// Subject returns that of the message that brings a report: RFC 9990, section
-// 3.4.2.
-func (r *Report) Subject(submitter string) string {
-	return fmt.Sprintf("Report Domain: %s Submitter: %s Report-ID: <%s>", r.Policy.Domain, submitter, r.ID)
-}

@@ -351,3 +351,33 @@ func FuzzChain(f *testing.F) {
 		}
 	})
 }
+
+// What was told of a chain when it came is as good as what was found then.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	once := pass(t, hops()[0], original)
+	for _, c := range []struct {
+		name, message, value string
+		want                 Result
+		ok                   bool
+	}{
+		{"none", original, "none", Result{}, true},
+		{"nothing said, and none there", original, "", Result{}, true},
+		{"pass", once, "pass", Result{Status: Pass, Instances: 1}, true},
+		{"fail", once, "fail", Result{Status: Fail, Instances: 1}, true},
+		{"nothing said", once, "", Result{Instances: 1}, false},
+		{"something else said", once, "temperror", Result{Instances: 1}, false},
+		{"none, and one is there", once, "none", Result{Instances: 1}, false},
+		{"nothing said of a part of one", "ARC-Seal: x\r\n" + original, "", Result{}, false},
+	} {
+		said := authres.Results{ID: "x"}
+		if c.value != "" {
+			said.Results = append(said.Results, authres.Result{Method: "spf", Value: "pass"}, authres.Result{Method: "arc", Value: c.value})
+		}
+		header, _, _ := strings.Cut(c.message, "\r\n\r\n")
+		got, ok := Told([]byte(header+"\r\n"), said)
+		if got.Status != c.want.Status || got.Instances != c.want.Instances || ok != c.ok {
+			t.Errorf("%s: %+v, %v", c.name, got, ok)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func sound(t *testing.T) *Self {
 	return &Self{
 		Site: site, Domains: []Domain{ours}, DataDir: t.TempDir(),
 		Doors:       []Door{{"mx", ":25"}, {"submissions", "systemd:submissions"}},
-		Certificate: &x509.Certificate{DNSNames: []string{"mx.example.org"}, NotAfter: now.Add(60 * 24 * time.Hour)},
+		Certificate: &x509.Certificate{DNSNames: []string{"mx.example.org"}, NotBefore: now.Add(-30 * 24 * time.Hour), NotAfter: now.Add(60 * 24 * time.Hour)},
 		Resolver:    resolve.NewFake(rightZone),
 		Dial:        func(context.Context, string, string) (net.Conn, error) { return &net.TCPConn{}, nil },
 		Listen:      func(string, string) (net.Listener, error) { return &net.TCPListener{}, nil },
@@ -72,6 +72,18 @@ func TestCheck(t *testing.T) {
 		{"no certificate", func(s *Self) { s.Certificate = nil }, "certificate", Failure, "no certificate"},
 		{"expired", func(s *Self) { s.Certificate.NotAfter = s.Clock.Now() }, "certificate", Failure, "expired"},
 		{"expires soon", func(s *Self) { s.Certificate.NotAfter = s.Clock.Now().Add(time.Hour) }, "certificate", Warning, "expires on"},
+		{"short-lived", func(s *Self) {
+			s.Certificate.NotBefore, s.Certificate.NotAfter = s.Clock.Now().Add(-4*24*time.Hour), s.Clock.Now().Add(2*24*time.Hour)
+		}, "certificate", OK, "good until"},
+		{"another's expires", func(s *Self) {
+			s.Authority, s.Others = true, []*x509.Certificate{{DNSNames: []string{"mta-sts.example.org"}, NotAfter: s.Clock.Now().Add(time.Hour)}}
+		}, "certificate", Warning, "The certificate of mta-sts.example.org expires on"},
+		{"not issued yet", func(s *Self) { s.SelfSigned, s.Authority = true, true }, "certificate", Warning, "self-signed"},
+		{"TLSA of another key", func(s *Self) {
+			s.TLSA = newTLSA(t)
+			r := resolve.NewFake(rightZone + "_25._tcp.mx.example.org. TLSA " + s.TLSA.Keys[1].Record.String() + "\n")
+			r.Secure, s.Resolver = true, r
+		}, "dns.tlsa", Failure, "MATCH NO KEY"},
 		{"another name", func(s *Self) { s.Certificate.DNSNames = []string{"www.example.org"} }, "certificate", Failure, "not for mx.example.org but for www.example.org"},
 		{"self-signed", func(s *Self) { s.SelfSigned = true }, "certificate", Warning, "self-signed"},
 		{"no directory", func(s *Self) { s.DataDir += "/none" }, "disk", Failure, "cannot be looked at"},

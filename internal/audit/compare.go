@@ -35,7 +35,8 @@ func Plan(ctx context.Context, r resolve.Resolver, list []Record) (publish []Rec
 		q := &question{ctx: ctx, r: r, want: rec}
 		f := q.look()
 		switch {
-		case q.gap:
+		case q.gap || len(q.old) > 0:
+			rec.Old = q.old
 			publish = append(publish, rec)
 		case f.Level != OK:
 			left = append(left, f)
@@ -52,6 +53,7 @@ type question struct {
 	found []string // the values of those that compete with it, as in a zone file
 	texts []string // those of TXT records, as octets
 	gap   bool     // it can be published without taking anything away
+	old   []string // values of ours that nobody needs any more
 }
 
 // judges look at records that differ from what we print; the others must be
@@ -67,8 +69,11 @@ func compare(ctx context.Context, r resolve.Resolver, want Record) Finding {
 
 func (q *question) look() Finding {
 	want := q.want
-	if want.Kind == KindPolicy {
+	switch want.Kind {
+	case KindPolicy:
 		return q.alias()
+	case KindTLSA:
+		return q.tlsa()
 	}
 	answer, err := q.r.Lookup(q.ctx, want.Name, dns.StringToType[want.Type])
 	if err != nil && !errors.Is(err, resolve.ErrNotFound) {
@@ -131,6 +136,8 @@ func (q *question) name() string {
 		return "TLS-RPT"
 	case KindMTASTS:
 		return "MTA-STS"
+	case KindTLSA:
+		return "TLSA"
 	}
 	return q.want.Type
 }

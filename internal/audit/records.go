@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"gatepost/internal/addr"
@@ -26,6 +27,7 @@ const (
 	KindPolicy  Kind = "policy" // the host of the policy of MTA-STS
 	KindCAA     Kind = "caa"
 	KindSRV     Kind = "srv"
+	KindTLSA    Kind = "tlsa"
 )
 
 // Record is one DNS record that a domain needs.
@@ -35,9 +37,15 @@ type Record struct {
 	Type  string `json:"type"`  // as in a zone file
 	Value string `json:"value"` // as in a zone file
 	Why   string `json:"why"`   // a sentence
+	// Hold is a sentence that says why not to publish it now; empty: publish.
+	Hold string `json:"-"`
+	// Old are values at this name that go when the record is published.
+	Old []string `json:"-"`
 
 	server string // of SPF: the host that must be let send
 	text   string // of TXT: the octets
+	keys   *TLSA  // of TLSA: what it depends on
+	port   uint16 // likewise
 }
 
 // TTL is how long others may keep our records, in seconds.
@@ -46,6 +54,11 @@ const TTL = 3600
 // Line returns the record as a line of a zone file.
 func (r Record) Line() string {
 	return fmt.Sprintf("%s. %d IN %s %s", r.Name, TTL, r.Type, r.Value)
+}
+
+// ToPublish returns the records without those that are to be held back.
+func ToPublish(list []Record) []Record {
+	return slices.DeleteFunc(slices.Clone(list), func(r Record) bool { return r.Hold != "" })
 }
 
 // Domain is a domain of ours as its records see it.

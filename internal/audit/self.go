@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatepost/internal/clock"
+	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
 )
 
@@ -32,10 +33,13 @@ type Self struct {
 	DataDir     string
 	Doors       []Door
 	Certificate *x509.Certificate
-	SelfSigned  bool     // nobody else vouches for the certificate
-	KeyWarnings []string // sentences about files with secrets
-	Running     bool     // a server holds the data directory
-	Smarthost   string   // that takes all mail to other servers; empty: none
+	SelfSigned  bool                // nobody else vouches for the certificate
+	Authority   bool                // an authority is asked for certificates (ACME)
+	Others      []*x509.Certificate // that it issued for other names
+	TLSA        *TLSA               // nil: there is no key, or it cannot be read
+	KeyWarnings []string            // sentences about files with secrets
+	Running     bool                // a server holds the data directory
+	Smarthost   string              // that takes all mail to other servers; empty: none
 
 	Resolver resolve.Resolver
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
@@ -53,7 +57,7 @@ type Door struct {
 func (s *Self) Check(ctx context.Context) []Finding {
 	var list []Finding
 	for _, check := range []func(context.Context) []Finding{
-		s.doors, s.certificate, s.disk, s.time, s.name, s.reverse, s.records, s.outbound,
+		s.doors, s.certificate, s.others, s.disk, s.time, s.name, s.reverse, s.records, s.tlsa, s.outbound,
 	} {
 		list = append(list, check(ctx)...)
 	}
@@ -115,19 +119,15 @@ func (s *Self) certificate(context.Context) []Finding {
 	if c == nil {
 		return []Finding{failure(check, "There is no certificate.", "Set [tls] in the configuration.")}
 	}
-	left := c.NotAfter.Sub(s.Clock.Now())
 	var list []Finding
-	switch {
-	case left <= 0:
-		list = append(list, failure(check, fmt.Sprintf("The certificate expired on %s.", c.NotAfter.UTC().Format(time.DateOnly)), "Put a new one in place, then send the server SIGHUP."))
-	case left < certificateIn:
-		list = append(list, warning(check, fmt.Sprintf("The certificate expires on %s.", c.NotAfter.UTC().Format(time.DateOnly)), "Put a new one in place, then send the server SIGHUP."))
+	if f := s.ends(c, "The certificate"); f != nil {
+		list = append(list, *f)
 	}
 	if c.VerifyHostname(string(s.Site.Hostname)) != nil {
 		list = append(list, failure(check, fmt.Sprintf("The certificate is not for %s but for %s.", s.Site.Hostname, strings.Join(c.DNSNames, ", ")), "Get one for this name, or change hostname."))
 	}
 	if s.SelfSigned {
-		list = append(list, warning(check, "The certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users.", "Set acme in [tls], or certificate and key to one that a public authority issued."))
+		list = append(list, s.selfSigned())
 	}
 	for _, w := range s.KeyWarnings {
 		list = append(list, warning(check, w+".", "Mend the file's mode or its content."))
@@ -136,6 +136,53 @@ func (s *Self) certificate(context.Context) []Finding {
 		list = append(list, ok(check, fmt.Sprintf("The certificate is for %s and good until %s.", s.Site.Hostname, c.NotAfter.UTC().Format(time.DateOnly))))
 	}
 	return list
+}
+
+// selfSigned warns of a certificate that nobody vouches for.
+func (s *Self) selfSigned() Finding {
+	f := warning("certificate", "The certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users.", "Set acme in [tls], or certificate and key to one that a public authority issued.")
+	if s.Authority {
+		f.Fix = "None has been issued yet, although [tls] acme is set: look for acme in the log."
+	}
+	return f
+}
+
+// ends tells of a certificate that ended or ends soon, nil for one that does
+// not.
+func (s *Self) ends(c *x509.Certificate, which string) *Finding {
+	now, day := s.Clock.Now(), c.NotAfter.UTC().Format(time.DateOnly)
+	fix := "Put a new one in place, then send the server SIGHUP."
+	if s.Authority && !s.SelfSigned {
+		fix = "It could not be renewed: look for acme in the log."
+	}
+	var f Finding
+	switch {
+	case !now.Before(c.NotAfter):
+		f = failure("certificate", fmt.Sprintf("%s expired on %s.", which, day), fix)
+	case keys.EndsSoon(c, certificateIn, now):
+		f = warning("certificate", fmt.Sprintf("%s expires on %s.", which, day), fix)
+	default:
+		return nil
+	}
+	return &f
+}
+
+// others looks at the certificates for other names than the host's.
+func (s *Self) others(context.Context) (list []Finding) {
+	for _, c := range s.Others {
+		if f := s.ends(c, "The certificate of "+strings.Join(c.DNSNames, ", ")); f != nil {
+			list = append(list, *f)
+		}
+	}
+	return list
+}
+
+// tlsa compares the TLSA records with the keys of this server.
+func (s *Self) tlsa(ctx context.Context) []Finding {
+	if s.TLSA == nil {
+		return nil
+	}
+	return Compare(ctx, s.Resolver, s.TLSA.Records())
 }
 
 func (s *Self) disk(context.Context) []Finding {

@@ -50,6 +50,9 @@ func WriteZone(w io.Writer, domain addr.Domain, list []Record) error {
 		if !inside {
 			line = "; (this belongs to another zone) " + r.Line()
 		}
+		if r.Hold != "" {
+			line = "; (not to be published: " + r.Hold + ") " + r.Line()
+		}
 		if _, err := fmt.Fprintf(w, "\n; %s\n%s\n", r.Why, line); err != nil {
 			return err
 		}

@@ -23,6 +23,8 @@ type Config struct {
 	Sender   []Sender `toml:"sender"`
 	Remote   Remote   `toml:"remote"`
 	Password Password `toml:"password"`
+	Reports  Reports  `toml:"reports"`
+	Activity Activity `toml:"activity"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
 
@@ -54,7 +56,7 @@ type Listen struct {
 
 // TLS says where the server's certificate comes from: acme, or certificate and key, or self_signed. With none of them it is self-signed.
 type TLS struct {
-	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts. of each domain that the DNS leads here. Its terms of service are agreed to by naming it.
+	// Directory address of the ACME server that issues certificates for the host name, and for mta-sts., autoconfig. and autodiscover. of each domain, as far as the DNS leads them here. Its terms of service are agreed to by naming it.
 	ACME string `toml:"acme"`
 	// File with the CA certificate of a private ACME server; it is trusted beside the system's.
 	ACMERoots string `toml:"acme_roots"`
@@ -106,9 +108,9 @@ type Trusted struct {
 
 // Sender overrides what becomes of mail by authors of a domain (From) where nothing shows that it is theirs: neither DMARC, nor SPF or a signature of that very domain. Without it, what the domain asks for is heeded, as far as nothing hints at a mailing list or a forwarder.
 type Sender struct {
-	// The domain of the authors; it is for the domains below it too, unless they have a choice of their own.
+	// The domain of the authors; it is for the domains below it too, unless they have a choice of their own. "*" is every domain without a choice, but for yours.
 	Domain string `toml:"domain"`
-	// accept, junk (file it into Junk) or reject (refuse it, also where it comes through a mailing list).
+	// accept (also while the domain's DNS does not answer), junk (file it into Junk) or reject (refuse it, also where it comes through a mailing list).
 	Failure string `toml:"failure"`
 }
 
@@ -122,6 +124,14 @@ type Remote struct {
 	IPv6 bool `toml:"ipv6"`
 	// The least protection for mail to every domain without a route: opportunistic, require (encrypted), or verify (encrypted, and the server must prove who it is). Look at "gatepost proof unverified" before you raise it: that mail would wait, and then come back.
 	TLS string `toml:"tls"`
+}
+
+// Reports is about what other domains are told of what this server saw of them, each day, if they ask for it. Reports by mail go out once a key that they can be signed with is in the DNS.
+type Reports struct {
+	// Send TLS reports (RFC 8460) to domains that mail goes to: how many connections to their hosts were safe, and what failed.
+	TLS bool `toml:"tls"`
+	// Send DMARC aggregate reports (RFC 9990) to domains in whose name mail comes: from which addresses how much of it came, and what proved it. They name no recipient and no user.
+	DMARC bool `toml:"dmarc"`
 }
 
 // Route overrides the MX records of a domain.
@@ -154,6 +164,14 @@ type Password struct {
 	History int `toml:"history"`
 	// After how long a password runs out: then nobody can sign in with it before a new one is set, and whoever tries is told so. Mail still arrives, and device passwords do not run out. "0s" is never, which is better: people who must change passwords choose worse ones.
 	MaxAge Span `toml:"max_age"`
+}
+
+// Activity is about the log that people review: who signed in, who tried to, what was changed.
+type Activity struct {
+	// How long it is kept.
+	Kept Span `toml:"kept"`
+	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
+	Places []string `toml:"places"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.

@@ -120,6 +120,7 @@ func TestRefused(t *testing.T) {
 		{"password in the clear", minimal + "[[route]]\ndomain = \"*\"\nvia = \"h\"\nuser = \"u\"\npassword_file = \"p\"\ntls = \"require\"\n", "f.toml:7: route.0.tls: a password is only sent over verified TLS"},
 		{"a forwarder that is an address", minimal + "[trusted]\nforwarders = [\"list@a.example\"]\n", "f.toml:3: trusted.forwarders: \"list@a.example\" is not a domain"},
 		{"sender twice", minimal + "[[sender]]\ndomain = \"a.example\"\nfailure = \"junk\"\n[[sender]]\ndomain = \"A.example\"\nfailure = \"junk\"\n", "f.toml:6: sender.1.domain: a.example has a choice already"},
+		{"everybody twice", minimal + "[[sender]]\ndomain = \"*\"\nfailure = \"junk\"\n[[sender]]\ndomain = \"*\"\nfailure = \"reject\"\n", "f.toml:6: sender.1.domain: * has a choice already"},
 		{"sender without domain", minimal + "[[sender]]\nfailure = \"junk\"\n", "f.toml:2: sender.0.domain: \"\" is not a domain"},
 		{"sender with another wish", minimal + "[[sender]]\ndomain = \"a.example\"\nfailure = \"drop\"\n", "f.toml:4: sender.0.failure: \"drop\" is none of"},
 		{"bad default", minimal + "[remote]\ntls = \"none\"\n", "f.toml:3: remote.tls: \"none\" is not one of opportunistic, require, verify"},

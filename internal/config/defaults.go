@@ -20,6 +20,8 @@ func Default() *Config {
 		DNS:      DNS{Update: Update{Algorithm: "hmac-sha256"}},
 		Remote:   Remote{IPv6: true, TLS: TLSOpportunistic},
 		Password: Password{MinLength: 12, Strength: 3, History: 5},
+		Reports:  Reports{TLS: true, DMARC: true},
+		Activity: Activity{Kept: Span(180 * day)},
 		Limits:   DefaultLimits(),
 	}
 }
@@ -59,7 +61,7 @@ func DefaultLimits() Limits {
 		DelayNotice:      Span(4 * time.Hour),
 		FailedKept:       Span(30 * day),
 		RouteConnections: 20,
-		RemoteDeliveries: 2000, // most of them may be waiting for servers that do not answer
+		RemoteDeliveries: 500, // many of them may wait for servers that do not answer; more only wait for each other
 		LocalDeliveries:  64,
 		IdleConnections:  200,
 		IdleTime:         Span(30 * time.Second),

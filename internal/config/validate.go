@@ -33,7 +33,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkActivity, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -190,14 +190,17 @@ func (c *Config) checkSenders() error {
 	seen := map[string]bool{}
 	for i := range c.Sender {
 		s, at := &c.Sender[i], fmt.Sprintf("sender.%d", i)
-		d, err := domainName(s.Domain)
-		if err != nil {
-			return c.at(at+".domain", "%v", err)
+		if s.Domain != "*" {
+			d, err := domainName(s.Domain)
+			if err != nil {
+				return c.at(at+".domain", "%v", err)
+			}
+			s.Domain = d
 		}
-		if s.Domain = d; seen[d] {
-			return c.at(at+".domain", "%s has a choice already", d)
+		if seen[s.Domain] {
+			return c.at(at+".domain", "%s has a choice already", s.Domain)
 		}
-		seen[d] = true
+		seen[s.Domain] = true
 		switch s.Failure {
 		case FailureAccept, FailureJunk, FailureReject:
 		default:
@@ -251,6 +254,17 @@ func (c *Config) checkPassword() error {
 	}
 	if p.MaxAge != 0 && p.MaxAge < Span(day) {
 		return c.at("password.max_age", "it must be at least 1d, or 0 for never")
+	}
+	return nil
+}
+
+// leastKept is the shortest time that activity is kept: what is not there
+// when somebody looks in the morning serves nobody.
+const leastKept = Span(day)
+
+func (c *Config) checkActivity() error {
+	if c.Activity.Kept < leastKept {
+		return c.at("activity.kept", "it must be at least %s", leastKept)
 	}
 	return nil
 }

@@ -3,14 +3,16 @@ package control
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"gatepost/internal/account"
+	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
+	"gatepost/internal/courier"
+	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/mtasts"
@@ -29,14 +31,16 @@ type Desk struct {
 	Inspect   *inspect.Running
 	Backup    *backup.Source
 	Reports   *reputation.Book
+	Courier   *courier.Courier
 	Proofs    *proof.Book
 	// Forget removes what is remembered of the level of TLS that a domain
 	// reached; found tells whether there was anything.
 	Forget func(ctx context.Context, domain string) (found bool, err error)
 	// Promise returns the policy of a domain that publishes this mode.
 	Promise func(mtasts.Mode) mtasts.Policy
+	Host    *hostkey.Host
 	// Certificates returns those that an authority issued.
-	Certificates func(context.Context) ([]*x509.Certificate, error)
+	Certificates func(context.Context) ([]acme.Kept, error)
 }
 
 // verb is one thing that an operator can ask for.
@@ -66,8 +70,10 @@ var verbs = map[string]verb{
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
 
-	"certificate.list": with((*Desk).listCertificates),
+	"certificate.list": with((*Desk).listCertificates), "certificate.host": with((*Desk).showHost),
+	"certificate.roll": with((*Desk).rollHost),
 	"reports.dmarc":    with((*Desk).reportsDMARC), "reports.tls": with((*Desk).reportsTLS),
+	"reports.sent": with((*Desk).reportsSent),
 
 	"check.deep": with((*Desk).checkDeep), "backup": with((*Desk).makeBackup),
 }

@@ -171,6 +171,7 @@ type AccountInfo struct {
 	Quota         int64     `json:"quota"` // octets; 0: no limit
 	Used          int64     `json:"used"`  // octets
 	SendingPerDay int       `json:"sending_per_day"`
+	Recovery      string    `json:"recovery,omitempty"` // where alerts go too
 	Created       time.Time `json:"created"`
 	// Password is what may be known of it; nil: there is none.
 	Password *PasswordInfo `json:"password,omitempty"`
@@ -190,6 +191,7 @@ type AccountSet struct {
 	Role          *string `json:"role"`
 	Quota         *int64  `json:"quota"`
 	SendingPerDay *int    `json:"sending_per_day"`
+	Recovery      *string `json:"recovery"` // empty: none
 }
 
 func (d *Desk) addAccount(ctx context.Context, a AccountAdd, emit Emit) error {
@@ -242,7 +244,17 @@ func (d *Desk) emitAccounts(ctx context.Context, emit Emit, list ...account.Acco
 		if err != nil {
 			return err
 		}
-		info := AccountInfo{acc.Address.Unicode(), string(acc.Role), acc.Frozen, acc.Quota, used, acc.SendLimit, acc.Created, nil}
+		info := AccountInfo{
+			Address: acc.Address.Unicode(), Role: string(acc.Role), Frozen: acc.Frozen, Quota: acc.Quota, Used: used,
+			SendingPerDay: acc.SendLimit, Created: acc.Created,
+		}
+		recovery, err := d.Directory.Recovery(ctx, acc.ID)
+		if err != nil {
+			return err
+		}
+		if !recovery.IsNull() {
+			info.Recovery = recovery.Unicode()
+		}
 		if p, has := all[acc.ID]; has {
 			info.Password = passwordInfo(p)
 		}
@@ -262,6 +274,14 @@ func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
 	if a.Role != nil {
 		role := account.Role(*a.Role)
 		s.Role = &role
+	}
+	if a.Recovery != nil {
+		s.Recovery = &addr.Address{}
+		if *a.Recovery != "" {
+			if *s.Recovery, err = parseAddress(*a.Recovery); err != nil {
+				return err
+			}
+		}
 	}
 	if err := d.Directory.SetAccount(ctx, address, s); err != nil {
 		return err

@@ -27,6 +27,7 @@ type Hop struct {
 	Host        string      `json:"host"` // the other one, or the account that signed in
 	Address     string      `json:"address"`
 	Recipients  []string    `json:"recipients,omitempty"` // out
+	Alias       string      `json:"alias,omitempty"`      // out: of ours, that it was forwarded from
 	TLS         string      `json:"tls"`                  // empty: in the clear
 	Cipher      string      `json:"cipher,omitempty"`
 	KeyExchange string      `json:"key_exchange,omitempty"`
@@ -95,9 +96,12 @@ func (d *Desk) deliveries(ctx context.Context, id envelope.ID) (list []Hop, err 
 	for i := range deliveries {
 		o := &deliveries[i]
 		h := Hop{
-			ID: id, Direction: "out", Time: o.At, Host: o.Host, Address: o.Addr.String(), Recipients: o.Recipients,
+			ID: id, Direction: "out", Time: o.At, Host: o.Host, Address: o.Addr.String(), Recipients: o.Recipients, Alias: o.Alias,
 			Policy: o.Policy, Met: o.Met, Verified: o.Verified, RequireTLS: o.RequireTLS,
 			Sentence: "For " + strings.Join(o.Recipients, ", ") + " it went " + o.String() + ".",
+		}
+		if o.Alias != "" {
+			h.Sentence = "Forwarded from " + o.Alias + ", for " + strings.Join(o.Recipients, ", ") + " it went " + o.String() + "."
 		}
 		if h.secure(o.Version, o.Cipher, o.Group); h.TLS != "" {
 			h.Chain = hex.EncodeToString(o.Chain[:])

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/courier"
 	"gatepost/internal/reputation"
 )
 
@@ -21,6 +22,14 @@ func (d *Desk) reportsTLS(ctx context.Context, a Name, emit Emit) error {
 		return err
 	}
 	return d.Reports.TLS(ctx, name, func(s reputation.TLS) error { return emit(s, nil) })
+}
+
+func (d *Desk) reportsSent(ctx context.Context, a Name, emit Emit) error {
+	name, err := reported(a)
+	if err != nil {
+		return err
+	}
+	return d.Courier.Sent(ctx, name, func(s courier.Sent) error { return emit(s, nil) })
 }
 
 // reported returns the domain that is asked for, empty for all.

@@ -78,18 +78,3 @@ func (d *Desk) makeBackup(ctx context.Context, _ None, emit Emit) error {
 	}
 	return emit(Backup{Manifest: end.m}, nil)
 }
-
-// CertificateInfo is a certificate that an authority issued.
-type CertificateInfo struct {
-	DER []byte `json:"der"`
-}
-
-func (d *Desk) listCertificates(ctx context.Context, _ None, emit Emit) error {
-	list, err := d.Certificates(ctx)
-	for _, c := range list {
-		if err := emit(CertificateInfo{c.Raw}, nil); err != nil {
-			return err
-		}
-	}
-	return err
-}

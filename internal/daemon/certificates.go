@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+	"crypto"
 	"crypto/x509"
 	"net"
 	"time"
@@ -11,7 +13,7 @@ import (
 
 // openCertificates has certificates come from an authority, if the
 // configuration names one.
-func (s *Server) openCertificates() error {
+func (s *Server) openCertificates(ctx context.Context) error {
 	s.poke = make(chan struct{}, 1)
 	if s.cfg.TLS.ACME == "" {
 		return nil
@@ -24,8 +26,9 @@ func (s *Server) openCertificates() error {
 		Directory: s.cfg.TLS.ACME, Roots: authority, Email: s.cfg.TLS.Email,
 		Hostname: s.parts.hostname(), Domains: s.parts.sendingDomains, Addrs: machineAddrs, Resolver: s.parts.resolver,
 		Resolvers: s.cfg.DNS.Resolvers, HTTP: webPort(s.cfg.Listen.HTTP, 80), HTTPS: webPort(s.cfg.Listen.HTTPS, 443),
-		Host: webHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
-		DB:   s.parts.db, Keys: s.parts.keys, Clock: s.parts.clock, Log: s.log,
+		HostKey: func() crypto.Signer { current, _ := s.parts.keys.HostKeys(); return current },
+		Host:    webHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
+		DB:      s.parts.db, Keys: s.parts.keys, Clock: s.parts.clock, Log: s.log,
 	}
 	updater, err := Updater(s.cfg)
 	if err != nil {
@@ -35,11 +38,17 @@ func (s *Server) openCertificates() error {
 		o.DNS = dnsupdate.Provider{Client: updater}
 	}
 	s.certs = acme.New(o)
+	if err := s.certs.Load(ctx); err != nil {
+		s.log.Error("not all certificates can be shown", "error", err)
+	}
 	s.parts.keys.SetIssued(s.certs.Choose)
+	s.parts.issued = s.certs.HostChain
+	s.parts.host.SetReissue(s.certs.Reissue)
 	return nil
 }
 
 func (s *Server) tendCertificates() {
+	s.chores.Go(func() { s.parts.host.Run(s.background) })
 	if s.certs != nil {
 		s.chores.Go(func() { s.certs.Tend(s.background, s.poke) })
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"gatepost/internal/account"
+	"gatepost/internal/acme"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
@@ -95,6 +96,10 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator, whole b
 	if err := issued(ctx, op, self); err != nil {
 		return nil, err
 	}
+	if self.TLSA, err = hostTLSA(ctx, cfg, op); err != nil {
+		return nil, err
+	}
+	self.TLSA.Judge(ctx, self.Resolver)
 	old, err := checkRunsOut(ctx, op)
 	if err != nil {
 		return nil, err
@@ -102,21 +107,29 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator, whole b
 	return slices.Concat(self.Check(ctx), checkUpdater(cfg), checkLists(cfg, whole), old), nil
 }
 
-// issued puts in place of our own certificate the one that an authority
-// issued for the host, if there is one.
+// issued tells of the certificates that an authority issued.
 func issued(ctx context.Context, op *Operator, self *audit.Self) error {
 	return op.Do(ctx, "certificate.list", control.None{}, func(it control.Item) error {
 		var info control.CertificateInfo
-		if err := json.Unmarshal(it.JSON, &info); err != nil {
+		if err := json.Unmarshal(it.JSON, &info); err != nil || info.Fault != "" {
 			return err
 		}
 		c, err := x509.ParseCertificate(info.DER)
-		if err == nil && c.VerifyHostname(string(self.Site.Hostname)) == nil &&
-			(self.SelfSigned || self.Certificate == nil || c.NotAfter.After(self.Certificate.NotAfter)) {
-			self.Certificate, self.SelfSigned = c, false
+		if err == nil {
+			addIssued(self, info.Name, c)
 		}
 		return err
 	})
+}
+
+// addIssued puts a certificate that an authority issued for the host in the
+// place of our own, and one for another name beside it.
+func addIssued(self *audit.Self, name string, c *x509.Certificate) {
+	if name == string(self.Site.Hostname) {
+		self.Certificate, self.SelfSigned = c, false
+		return
+	}
+	self.Others = append(self.Others, c)
 }
 
 // checkUpdater says whether records could be changed in the DNS.
@@ -158,6 +171,7 @@ func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.K
 		self.Certificate, self.KeyWarnings = k.Certificate(), k.Warnings()
 		self.SelfSigned = cfg.TLS.Certificate == ""
 	}
+	self.Authority = cfg.TLS.ACME != ""
 	return self, nil
 }
 
@@ -192,8 +206,38 @@ func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, t
 	if err != nil {
 		return nil, err
 	}
+	if err := addKept(ctx, cfg, self, db, k); err != nil {
+		return nil, err
+	}
 	list = slices.Concat(self.Check(ctx), checkLists(cfg, true), list)
 	return list, look(ctx, cfg, db, k, progress, found)
+}
+
+// addKept tells of the certificates that a server which does not run keeps,
+// and of its keys. Those that cannot be shown are told of by the deep part.
+func addKept(ctx context.Context, cfg *config.Config, self *audit.Self, db *store.Snapshot, k *keys.Keys) (err error) {
+	if k == nil {
+		return nil
+	}
+	chain := k.Chain()
+	if db != nil && cfg.TLS.ACME != "" {
+		list, err := acme.List(db.View, k, cfg.TLS.ACME)
+		if err != nil {
+			return nil // the deep part says so
+		}
+		for _, kept := range list {
+			if kept.Fault == nil {
+				addIssued(self, kept.Name, kept.Chain[0])
+			}
+		}
+		if c := hostChain(cfg, list); c != nil {
+			chain = c
+		}
+	}
+	if self.TLSA, err = keptTLSA(cfg, k, chain); self.TLSA != nil {
+		self.TLSA.Judge(ctx, self.Resolver)
+	}
+	return err
 }
 
 // look does the deep part of a check without a server.
@@ -215,7 +259,7 @@ func look(ctx context.Context, cfg *config.Config, db *store.Snapshot, k *keys.K
 		return err
 	}
 	t := &inspect.Things{
-		Store: db, Spool: messages, Told: slices.Clone(report.Findings), Blobs: blobs, Keys: k, Files: files,
+		Store: db, Spool: messages, Told: slices.Clone(report.Findings), Blobs: blobs, Keys: k, Authority: cfg.TLS.ACME, Files: files,
 		Orphan: func(context.Context, string) (bool, error) { return true, nil },
 	}
 	return t.Check(ctx, progress, found)

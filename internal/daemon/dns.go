@@ -155,8 +155,27 @@ func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]aud
 			return nil, err
 		}
 	}
-	return site(cfg).Records(d), nil
+	list := site(cfg).Records(d)
+	if d.Parked {
+		return list, nil
+	}
+	keys, err := hostTLSA(ctx, cfg, op)
+	if err != nil {
+		return nil, err
+	}
+	o, err := resolverOptions(cfg, clock.System)
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, judgeTime)
+	defer cancel()
+	keys.Judge(within, resolve.New(o))
+	return append(list, keys.Records()...), nil
 }
+
+// judgeTime bounds how long it takes to find out whether others would heed
+// TLSA records.
+const judgeTime = 5 * time.Second
 
 // addKeys adds what the mail of a domain is signed with.
 func addKeys(ctx context.Context, op *Operator, d *audit.Domain) error {
@@ -257,6 +276,14 @@ func changes(list []audit.Record) (u dnsupdate.Update, err error) {
 			u.Clear = append(u.Clear, dnsupdate.RRset{Name: rec.Name, Type: dns.TypeTXT})
 		}
 		u.Add = append(u.Add, rr)
+		for _, old := range rec.Old {
+			gone := rec
+			gone.Value = old
+			if rr, err = dns.NewRR(gone.Line()); err != nil {
+				return u, err
+			}
+			u.Remove = append(u.Remove, rr)
+		}
 	}
 	return u, nil
 }

@@ -45,11 +45,15 @@ type generation struct {
 // newGeneration makes the servers of a configuration.
 func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 	g := &generation{servers: map[string]*smtpd.Server{}}
+	var seen gate.Witness // a nil pointer in it would not be nil
+	if cfg.Reports.DMARC {
+		seen = s.parts.witness
+	}
 	policy := gate.New(gate.Options{
 		Hostname: s.parts.hostname(), Relay: cfg.Relay.Networks,
-		Directory: s.parts.directory, Mailboxes: s.parts.local,
-		Checker: s.checker(cfg), Signer: s.parts.signing,
-		Clock: s.parts.clock, Random: rand.Reader,
+		Directory: s.parts.directory, Mailboxes: s.parts.local, Returns: s.parts.returns,
+		Checker: s.checker(cfg), Signer: s.parts.signing, Witness: seen,
+		Clock: s.parts.clock, Log: s.log, Random: rand.Reader,
 	})
 	for _, d := range smtpDoors {
 		o := smtpd.Options{
@@ -154,6 +158,7 @@ func (s *Server) reload() {
 	case s.poke <- struct{}{}: // after the DNS may have changed
 	default:
 	}
+	s.parts.host.Look()
 	if err := s.parts.setRemote(cfg); err != nil {
 		s.log.Error("the routes are not taken over", "error", err)
 	} else {
@@ -164,8 +169,10 @@ func (s *Server) reload() {
 		s.log.Error("the configuration is not taken over", "error", err)
 		return
 	}
+	s.parts.setReports(cfg)
 	s.adopt(g)
 	s.bounds.Set(connectionLimits(cfg))
+	s.parts.guard.Set(guardSettings(cfg))
 	s.log.Info("configuration and certificates were read again")
 }
 

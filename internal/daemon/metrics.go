@@ -134,17 +134,25 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	gauge(r, "gatepost_certificate_seconds", "Time until the first certificate in use ends.", func() float64 {
 		return s.certificateLeft().Seconds()
 	})
+	gauge(r, "gatepost_tlsa_mismatch", "1 while the TLSA records in the DNS match no key in use, so that servers which heed them deliver nothing.", func() float64 {
+		return float64(s.parts.host.Broken.Load())
+	})
 	pr := s.parts.protection
 	count(r, "gatepost_sts_fetches_total", "MTA-STS policies asked for.", &pr.Policies.Counters.Fetches)
 	count(r, "gatepost_sts_failures_total", "MTA-STS policies that could not be had.", &pr.Policies.Counters.Failed)
 	count(r, "gatepost_proofs_dropped_total", "Notes of what deliveries got that could not be kept.", &pr.Book.Dropped)
+	count(r, "gatepost_activity_dropped_total", "Events of activity that could not be kept.", &s.parts.guard.Book.Dropped)
+	count(r, "gatepost_alerts_total", "Alerts that were sent to accounts.", &s.parts.guard.Alerts)
 	rep := s.parts.reputation
 	count(r, "gatepost_reports_taken_total", "Reports on our domains that were counted.", &rep.Taken)
 	count(r, "gatepost_reports_again_total", "Reports that had been counted before.", &rep.Again)
 	count(r, "gatepost_reports_refused_total", "Messages to an address for reports with none that could be counted.", &rep.Refused)
-	out := s.parts.courier
-	count(r, "gatepost_tls_reports_sent_total", "TLS reports of ours that were taken.", &out.Sent)
-	count(r, "gatepost_tls_reports_failed_total", "Attempts to hand over a TLS report that failed.", &out.Failed)
-	count(r, "gatepost_tls_reports_no_mail_total", "TLS reports that were not sent because they would have to go by signed mail.", &out.NoMail)
+	for kind, n := range s.parts.courier.Counters {
+		count(r, "gatepost_reports_posted_total", "Reports of ours that a URL took.", &n.Posted, "kind", string(kind))
+		count(r, "gatepost_reports_mailed_total", "Reports of ours that went by mail.", &n.Mailed, "kind", string(kind))
+		count(r, "gatepost_reports_failed_total", "Attempts to send a report of ours that failed.", &n.Failed, "kind", string(kind))
+		count(r, "gatepost_reports_unsigned_total", "Attempts to send a report of ours that had to wait for a key to sign with.", &n.Unsigned, "kind", string(kind))
+	}
+	count(r, "gatepost_witness_dropped_total", "Messages that no DMARC report will tell of, for want of room.", &s.parts.witness.Dropped)
 	count(r, "gatepost_tls_sessions_dropped_total", "Sessions that no TLS report will tell of.", &pr.Tally.Dropped)
 }

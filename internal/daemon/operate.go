@@ -54,7 +54,7 @@ func (o *Operator) Do(ctx context.Context, verb string, args any, each func(cont
 	if err != nil {
 		return err
 	}
-	return o.parts.desk().Do(ctx, verb, raw, func(item any, body io.Reader) error {
+	return o.parts.handle()(ctx, verb, raw, func(item any, body io.Reader) error {
 		b, err := json.Marshal(item)
 		if err != nil {
 			return err

@@ -17,19 +17,24 @@ import (
 	"time"
 
 	"gatepost/internal/account"
-	"gatepost/internal/acme"
 	"gatepost/internal/addr"
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/courier"
+	"gatepost/internal/daemon/guard"
 	"gatepost/internal/daemon/protect"
+	"gatepost/internal/envelope"
+	"gatepost/internal/forward"
+	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/local"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
+	"gatepost/internal/outbound"
 	"gatepost/internal/proof"
 	"gatepost/internal/queue"
 	"gatepost/internal/remote"
@@ -39,6 +44,7 @@ import (
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 	"gatepost/internal/transport"
+	"gatepost/internal/witness"
 )
 
 // systemResolvers is where the system names its resolvers.
@@ -56,6 +62,7 @@ type parts struct {
 
 	keys      *keys.Keys
 	db        *store.DB
+	guard     *guard.Guard
 	blobs     *blob.Dir
 	directory *account.Directory
 	boxes     *mailbox.Boxes
@@ -64,6 +71,9 @@ type parts struct {
 	found     []string // by the spool, when it was opened
 	local     *local.Local
 	signing   *signing.Ring
+	host      *hostkey.Host
+	issued    func() []*x509.Certificate // chain that an authority issued for the host, and that the doors show; may be nil
+	returns   *forward.Returns
 	router    *router
 	remote    deliverer
 	queue     *queue.Queue
@@ -71,7 +81,8 @@ type parts struct {
 
 	protection *protect.Protection
 	reputation *reputation.Book
-	courier    *reputation.Courier
+	witness    *witness.Witness
+	courier    *courier.Courier
 
 	closers []func() error // in the order of opening
 }
@@ -81,7 +92,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openDirectory, p.openMailboxes, p.openResolver, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openGuard, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -128,13 +139,32 @@ func (p *parts) openStore(ctx context.Context) (err error) {
 	return err
 }
 
+func (p *parts) openGuard(context.Context) error {
+	p.guard = guard.New(guard.Options{
+		Store: p.db, Clock: p.clock, Log: p.log, Random: rand.Reader, Hostname: p.hostname(),
+	})
+	p.guard.Set(guardSettings(p.cfg))
+	p.onClose(p.guard.Close)
+	return nil
+}
+
+func guardSettings(cfg *config.Config) guard.Settings {
+	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept)}
+	for _, file := range cfg.Activity.Places {
+		s.Places = append(s.Places, cfg.Path(file))
+	}
+	return s
+}
+
 func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: PasswordPolicy(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
+		Activity: p.guard.Book,
 	})
+	p.guard.Account = p.directory.Account
 	p.onClose(func() error { p.directory.Close(); return nil })
 	return nil
 }
@@ -167,6 +197,7 @@ func (p *parts) openSigning(ctx context.Context) (err error) {
 		Store: p.db, Keys: p.keys, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Domains: p.sendingDomains, QueueLife: time.Duration(p.cfg.Limits.QueueLifetime),
 	})
+	p.returns = forward.New(forward.Options{Store: p.db, Keys: p.keys, Clock: p.clock, Log: p.log})
 	return err
 }
 
@@ -213,11 +244,25 @@ func (p *parts) openProtection(context.Context) error {
 		Store: p.db, Resolver: p.resolver, Clock: p.clock, Log: p.log, Settings: settings,
 		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) { return dial(ctx, netip.Addr{}, to) },
 	})
-	p.courier = reputation.NewCourier(reputation.CourierOptions{
-		DB: p.db, Tally: proof.Sums{DB: p.db}, Resolver: p.resolver, Clock: p.clock, Log: p.log, Hostname: p.hostname(), Post: p.protection.Post,
-	})
 	p.onClose(p.protection.Close)
+	p.witness = witness.New(witness.Options{DB: p.db, Clock: p.clock, Log: p.log})
+	p.onClose(func() error { return p.witness.Flush(context.Background()) })
+	p.courier = courier.New(courier.Options{
+		DB: p.db, Tally: proof.Sums{DB: p.db}, Mail: p.witness, Resolver: p.resolver, Clock: p.clock, Log: p.log, Random: rand.Reader,
+		Hostname: p.hostname(), Post: p.protection.Post,
+		Sender: func() addr.Domain { return p.signing.Sender(p.hostname()) },
+		Submit: func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
+			return p.queue.SubmitSigned(ctx, e, write)
+		},
+	})
+	p.onClose(p.courier.Close)
+	p.setReports(p.cfg)
 	return nil
+}
+
+// setReports takes what a configuration says of reports to other domains.
+func (p *parts) setReports(cfg *config.Config) {
+	p.courier.Set(courier.Settings{TLS: cfg.Reports.TLS, DMARC: cfg.Reports.DMARC})
 }
 
 // protection returns what a configuration says of it.
@@ -352,32 +397,42 @@ func readPassword(path string) (string, error) {
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
 func (p *parts) openQueue(capture addr.Address) {
-	var away queue.Deliverer = &p.remote
+	var next outbound.Deliverer = &p.remote
 	if !capture.IsNull() {
-		away = p.local.Capture(capture)
+		next = p.local.Capture(capture)
 	}
+	away := outbound.New(outbound.Options{
+		Next: next, Keys: p.signing, Returns: p.returns, IsLocal: p.directory.IsLocal, Hostname: p.hostname(), Clock: p.clock, Log: p.log,
+	})
 	l := p.cfg.Limits
 	p.queue = queue.New(queue.Options{
-		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve, Begin: p.signing.Begin,
+		Spool: queueSpool{p.spool}, Router: p.router, Local: p.local, Remote: away, Expand: p.directory.Resolve,
+		Begin: p.signing.Begin, Ended: p.courier.Ended,
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
 		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
 	p.spool.Serve(p.queue.Offer)
+	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
+		return p.queue.Submit(ctx, e, write)
+	}
 }
 
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
+
+// handle carries out what operators ask for.
+func (p *parts) handle() control.Handler { return p.guard.Handle(p.desk().Do) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {
 	all := moment.Parts{DB: p.db, Spool: p.spool, Blobs: p.blobs}
 	return &control.Desk{
 		Directory: p.directory, Boxes: p.boxes, Queue: p.queue, Signing: p.signing, Promise: p.promise,
-		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation,
-		Certificates: func(ctx context.Context) ([]*x509.Certificate, error) { return acme.Stored(ctx, p.db, p.keys) },
-		Inspect:      &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Told: p.found},
-		Backup:       &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation, Courier: p.courier,
+		Certificates: p.kept, Host: p.host,
+		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Authority: p.cfg.TLS.ACME, Told: p.found},
+		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
 	}
 }
 

@@ -99,7 +99,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 			s.parts, err = open(ctx, cfg, s.log, o.capture)
 			return err
 		},
-		s.recoverMail, s.openControl, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -109,6 +109,7 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	s.tendCertificates()
 	s.sweep()
 	s.chores.Go(func() { s.parts.protection.Tend(s.background) })
+	s.chores.Go(func() { s.parts.guard.Tend(s.background) })
 	s.chores.Go(func() {
 		clock.Repeat(s.background, s.parts.clock, signing.Every, func(ctx context.Context) {
 			if err := s.parts.signing.Tend(ctx); err != nil && ctx.Err() == nil {
@@ -117,7 +118,9 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 		})
 	})
 	s.chores.Go(func() { s.parts.reputation.Tend(s.background) })
+	s.chores.Go(func() { s.parts.witness.Tend(s.background) })
 	s.chores.Go(func() { s.parts.courier.Tend(s.background) })
+	s.chores.Go(func() { s.parts.returns.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
 	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
 	return s, nil
@@ -159,7 +162,7 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) openControl(context.Context) (err error) {
-	s.control, err = control.Listen(s.socket(), s.parts.desk().Do, s.parts.clock, s.log)
+	s.control, err = control.Listen(s.socket(), s.parts.handle(), s.parts.clock, s.log)
 	if err == nil {
 		s.chores.Go(func() { s.control.Serve(s.background) })
 	}
@@ -181,8 +184,8 @@ func (s *Server) openDoors(ctx context.Context) error {
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}
-	if err := s.openCertificates(); err != nil {
-		return err
+	if s.cfg.TLS.Certificate == "" && s.cfg.TLS.ACME == "" {
+		s.log.Warn("the certificate is self-signed: other servers encrypt to it without knowing whom they talk to, and mail clients ask their users; set acme, or certificate and key, under [tls]")
 	}
 	s.bounds = listen.NewBounds(connectionLimits(s.cfg))
 	if s.sockets, err = listen.Activated(); err != nil {

@@ -131,13 +131,17 @@ func ask(ctx context.Context, r resolve.Resolver, base string, port uint16) ([]R
 	case !a.Secure:
 		return nil, nil
 	}
-	var records []Record
-	for _, rr := range a.RRs {
+	return read(a.RRs), nil
+}
+
+// read takes the records out of an answer.
+func read(rrs []dns.RR) (records []Record) {
+	for _, rr := range rrs {
 		if tlsa, ok := rr.(*dns.TLSA); ok && len(records) < maxRecords {
 			records = append(records, fromDNS(tlsa))
 		}
 	}
-	return records, nil
+	return records
 }
 
 // Name returns where the records of a port of a host are: RFC 6698, section

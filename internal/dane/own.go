@@ -1,12 +1,49 @@
 package dane
 
 import (
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/miekg/dns"
+
+	"gatepost/internal/resolve"
 )
+
+// unknownTTL is for how long others are taken to keep records of which nobody
+// says it.
+const unknownTTL = 24 * time.Hour
+
+// Shown is what others find out about a port of a host of our own.
+type Shown struct {
+	Set    *Set          // nil: there are no records
+	Signed bool          // DNSSEC vouches for that; else nobody heeds them
+	TTL    time.Duration // for how long others keep the records
+}
+
+// Look asks what is published for a port of our own host, also where DNSSEC
+// does not vouch for it to us: it may to others. An error says that nobody
+// knows now.
+func Look(ctx context.Context, r resolve.Resolver, host string, port uint16) (Shown, error) {
+	a, err := r.Lookup(ctx, Name(host, port), dns.TypeTLSA)
+	var denied *resolve.Error
+	switch {
+	case errors.Is(err, resolve.ErrNotFound):
+		return Shown{Signed: errors.As(err, &denied) && denied.Secure}, nil
+	case err != nil:
+		return Shown{}, err
+	}
+	records := read(a.RRs)
+	s := Shown{Set: &Set{Base: host, Names: []string{host}, Records: usable(records), Published: records}, Signed: a.Secure, TTL: a.TTL}
+	if s.TTL == 0 {
+		s.TTL = unknownTTL
+	}
+	return s, nil
+}
 
 // ForKey returns the record to publish for a server's own key, as RFC 7672,
 // section 3.1 recommends it: 3 1 1. It stays the same when the certificate is

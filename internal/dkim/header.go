@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"crypto/sha256"
+	"slices"
 	"strings"
 
 	"gatepost/internal/dkim/canon"
@@ -17,12 +18,15 @@ type Header struct {
 	picked []int
 }
 
-// usualHeader is what most signatures cover of a header, in octets.
-const usualHeader = 2 << 10
+// What most messages have: fields, and octets that a signature covers of them.
+const (
+	usualFields = 24
+	usualHeader = 2 << 10
+)
 
 // NewHeader finds the fields of a section.
 func NewHeader(section []byte) *Header {
-	h := &Header{}
+	h := &Header{Fields: make([]message.Field, 0, usualFields)}
 	for f := range message.Fields(section) {
 		h.Fields = append(h.Fields, f)
 	}
@@ -52,11 +56,11 @@ func (h *Header) AppendSigned(buf []byte, names []string) []byte {
 // mention too many takes nothing: RFC 6376, section 5.4.2. A field never
 // signs itself.
 func (h *Header) appendPicked(buf []byte, names []string, c canon.Form, own int) []byte {
-	h.picked = h.picked[:0]
+	h.picked = slices.Grow(h.picked[:0], len(names))
 	for i, name := range names {
 		from := len(h.Fields)
 		for j := i - 1; j >= 0; j-- {
-			if strings.EqualFold(names[j], name) {
+			if len(names[j]) == len(name) && strings.EqualFold(names[j], name) {
 				from = h.picked[j]
 				break
 			}

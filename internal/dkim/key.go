@@ -139,10 +139,7 @@ func Lookup(ctx context.Context, r resolve.Resolver, selector string, d addr.Dom
 // Verify looks for the key under which value is a signature of digest, the
 // SHA-256 of what was signed.
 func (ks Keys) Verify(a Algorithm, digest [32]byte, value []byte) (*Key, error) {
-	err := permf("no key of %s is published", a)
-	if ks.bad != nil {
-		err = ks.bad
-	}
+	err := ks.bad
 	for _, k := range ks.list {
 		var ok, fits bool
 		switch pub := k.Public.(type) {
@@ -159,6 +156,9 @@ func (ks Keys) Verify(a Algorithm, digest [32]byte, value []byte) (*Key, error) 
 		if fits {
 			err = failf("the signature does not fit the signed fields and the key")
 		}
+	}
+	if err == nil {
+		err = permf("no key of %s is published", a)
 	}
 	return nil, err
 }

@@ -65,6 +65,7 @@ var signed = []string{
 	"Sender", "Content-ID", "Content-Description", "Content-Language", "Autocrypt", "Auto-Submitted",
 	"List-Id", "List-Help", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Subscribe", "List-Post",
 	"List-Owner", "List-Archive",
+	"TLS-Report-Domain", "TLS-Report-Submitter", // RFC 8460, section 5.3
 }
 
 // SignedFields returns the h= of our signatures for a header: every field of

@@ -14,7 +14,7 @@ type tag struct{ name, value string }
 // key record. White space around values is gone. A name that comes twice, or
 // anything that is no tag, makes the whole list void.
 func ParseTags(s string) (Tags, error) {
-	var t Tags
+	t := Tags{list: make([]tag, 0, min(strings.Count(s, ";"), maxTags)+1)}
 	for rest, more := s, true; more; {
 		var spec string
 		spec, rest, more = strings.Cut(rest, ";")

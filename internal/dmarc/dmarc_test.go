@@ -284,7 +284,7 @@ func TestParseRecord(t *testing.T) {
 		{"v=DMARC1; p=reject; p=none", Record{Policy: Reject, Subdomains: Reject, NonExistent: Reject}},
 		{"v=DMARC1; p=reject\x01", Record{Invalid: true}},
 		{"v=DMARC1; p=none; rua=mailto:a@x.example!10m , https://x.example/r,moo, mailto:b@x.example; ruf=mailto:c@x.example",
-			Record{Aggregate: []string{"mailto:a@x.example", "https://x.example/r", "mailto:b@x.example"}, Failure: []string{"mailto:c@x.example"}}},
+			Record{Aggregate: []string{"mailto:a@x.example!10m", "https://x.example/r", "mailto:b@x.example"}, Failure: []string{"mailto:c@x.example"}}},
 	} {
 		if tt.want.FailureCases == "" {
 			tt.want.FailureCases = "0"

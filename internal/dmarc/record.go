@@ -2,7 +2,9 @@ package dmarc
 
 import (
 	"errors"
+	"math"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"gatepost/internal/addr"
@@ -53,7 +55,7 @@ type Record struct {
 	SPF          Alignment
 	PSD          PSD
 	Testing      bool     // t=y
-	Aggregate    []string // rua=: URIs, of which only mailto: is used
+	Aggregate    []string // rua=: URIs, of which only mailto: is used, each with its size if it has one
 	Failure      []string // ruf=
 	FailureCases string   // fo=, as written; "0" if it is not given
 	// Invalid says that p= is missing or a policy is not valid. All policies
@@ -174,18 +176,48 @@ func alignment(s string) Alignment {
 	return Relaxed
 }
 
-// uris reads a list of report addresses: section 4.6. A size behind an
-// exclamation mark is of an older time and passed over.
+// uris reads a list of report addresses: section 4.6. What stands behind an
+// exclamation mark and is no size is passed over.
 func uris(s string) []string {
 	var list []string
 	for u := range strings.SplitSeq(s, ",") {
-		u, _, _ = strings.Cut(trim(u), "!")
+		u, size, _ := strings.Cut(trim(u), "!")
 		if parsed, err := url.Parse(u); err != nil || parsed.Scheme == "" || len(list) == maxURIs {
 			continue
+		}
+		if _, ok := parseSize(size); ok {
+			u += "!" + size
 		}
 		list = append(list, u)
 	}
 	return list
+}
+
+// parseSize reads the largest report that an address takes: RFC 7489, section
+// 6.2, which RFC 9990, section 3.4 has us heed.
+func parseSize(s string) (octets int64, ok bool) {
+	digits := strings.TrimRight(s, "kKmMgGtT")
+	unit := lower(s[len(digits):])
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || len(unit) > 1 {
+		return 0, false
+	}
+	shift := 0
+	if unit != "" {
+		shift = 10 * (1 + strings.Index("kmgt", unit))
+	}
+	if n > math.MaxInt64>>shift {
+		return math.MaxInt64, true
+	}
+	return int64(n) << shift, true
+}
+
+// Limit returns the largest report that a URI takes, in octets as sent; 0 is
+// any.
+func Limit(uri string) int64 {
+	_, size, _ := strings.Cut(uri, "!")
+	n, _ := parseSize(size)
+	return n
 }
 
 // Mailto returns the address in a mailto: URI; ok is false for any other.
@@ -194,7 +226,8 @@ func Mailto(uri string) (a addr.Address, ok bool) {
 	if len(uri) < len(scheme) || !strings.EqualFold(uri[:len(scheme)], scheme) {
 		return a, false
 	}
-	text, _, _ := strings.Cut(uri[len(scheme):], "?")
+	text, _, _ := strings.Cut(uri[len(scheme):], "!")
+	text, _, _ = strings.Cut(text, "?")
 	text, err := url.PathUnescape(text)
 	if err != nil {
 		return a, false

@@ -33,6 +33,9 @@ type Envelope struct {
 	// than protected: what the recipients' domains ask for is not asked of
 	// them (RFC 8689, section 4.2.2). It is not set beside RequireTLS.
 	TLSOptional bool
+	// Unfit says that the message stays here: it is not passed on through an
+	// alias, since it fails DMARC or is junk.
+	Unfit bool
 
 	// Header holds the fields that we put in front of what was received:
 	// Received and its like, each ending in CR LF. It is never edited
@@ -87,10 +90,29 @@ const (
 	LongLine                    // some line exceeds the 998 octets of RFC 5322
 )
 
+// ByCourier is Client of the reports that we owe other domains.
+const ByCourier = "report to another domain"
+
+// IsErrand reports whether the message is a report that we owe another domain:
+// nobody is told of its failure, and the next one takes its place.
+func (e *Envelope) IsErrand() bool { return e.Origin == Self && e.Client == ByCourier }
+
 // Bounceable reports whether a failure may be told to the reverse-path: it
 // must be there and be the sender's own, else the bounce would hit whoever
 // was forged (backscatter).
 func (e *Envelope) Bounceable() bool { return !e.From.IsNull() && e.Origin != Remote }
+
+// Leaving returns the envelope as another server gets it: with another
+// reverse-path and other fields in front of a body of some octets. What the
+// spool may be changing now is neither read nor copied, but for Recipients,
+// which both share.
+func (e *Envelope) Leaving(from addr.Address, header []byte, body int64) *Envelope {
+	return &Envelope{
+		ID: e.ID, Received: e.Received, From: from, Origin: e.Origin, Account: e.Account, Client: e.Client,
+		Ret: e.Ret, EnvID: e.EnvID, UTF8: e.UTF8, Form: e.Form, RequireTLS: e.RequireTLS, TLSOptional: e.TLSOptional, Unfit: e.Unfit,
+		Header: header, Size: int64(len(header)) + body, Recipients: e.Recipients,
+	}
+}
 
 // NeedsUTF8 reports whether the next hop must offer SMTPUTF8 for the
 // message to reach r unharmed.

@@ -14,6 +14,9 @@ type Error struct {
 	Cause error // may be nil
 }
 
+// ErrUnsigned says that a message could not be signed that must be.
+var ErrUnsigned = errors.New("no key that mail is signed with is in use")
+
 // Refuse returns an error with no cause beyond what its text says.
 func Refuse(code int, enhanced, text string) *Error {
 	return &Error{Reply: smtp.Reply{Code: code, Enhanced: enhanced, Text: text}}

@@ -11,6 +11,9 @@ type Recipient struct {
 	To     addr.Address
 	ORcpt  string // RFC 3461, section 4.2: "rfc822;" and xtext as given, or the address before an alias changed it
 	Notify Notify
+	// Via is the address of ours that the message was sent to, where that is
+	// an alias for somebody elsewhere or a return address; zero else.
+	Via addr.Address
 
 	// What has become of it. Only the spool writes these, from a Change.
 	Status   Status
@@ -109,4 +112,7 @@ type Attempt struct {
 	// Destination is the domain they are in, or "route:" and the name of a
 	// configured route, which many domains may share.
 	Destination string
+	// Afresh says that the message was held until an operator released it:
+	// what was signed before that is signed anew.
+	Afresh bool
 }

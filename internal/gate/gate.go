@@ -12,7 +12,8 @@
 //   - Nobody sends to other servers who is not signed in or listed in
 //     [relay] networks (rcpt.go).
 //   - Aliases become recipients here, once, in memory; nothing is injected
-//     again. Who is behind an address, account knows.
+//     again. Who is behind an address, account knows. What must not go on to
+//     another server, and what comes back to us of what did, is in forward.go.
 //   - A signed-in user sends only from addresses that are theirs: MAIL FROM
 //     (mail.go), From and Sender (header.go).
 //   - Whether a message from the world is by whom it says (watch.go): verdict
@@ -38,9 +39,11 @@ package gate
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/netip"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/aggregate"
 	"gatepost/internal/clock"
 	"gatepost/internal/dkim"
 	"gatepost/internal/envelope"
@@ -57,8 +60,21 @@ type Directory interface {
 	Resolve(ctx context.Context, to addr.Address) ([]addr.Address, error)
 	// Owns reports whether an account may send as an address.
 	Owns(ctx context.Context, account string, from addr.Address) (bool, error)
+	// IsReports reports whether an address is one that others send their
+	// reports to.
+	IsReports(to addr.Address) bool
 	// Spend counts recipients against an account's daily limit, or refuses.
 	Spend(ctx context.Context, account string, recipients int) error
+}
+
+// Returns knows the addresses that we forward mail from. Its errors are what
+// the client is told, where they are *envelope.Error.
+type Returns interface {
+	// Find returns to whom goes what comes to an address, if it is a return
+	// address, genuine or not; a null sender must not be told.
+	Find(ctx context.Context, to addr.Address) (sender addr.Address, is bool, err error)
+	// Spend counts a message to one; to any other address it does nothing.
+	Spend(ctx context.Context, to addr.Address) error
 }
 
 // Mailboxes knows how full the mailboxes are.
@@ -75,18 +91,30 @@ type Signer interface {
 	Begin(section []byte) (*dkim.Signer, error)
 }
 
+// Witness keeps what others are to be told of mail in their name.
+type Witness interface {
+	// Saw takes note of a message as a report tells of it. It must return at
+	// once.
+	Saw(p aggregate.Published, row aggregate.Row)
+}
+
 // Options are what Gate works with; all are required.
 type Options struct {
 	Hostname  addr.Domain // the name that we greet with and vouch under
 	Relay     []netip.Prefix
 	Directory Directory
 	Mailboxes Mailboxes
+	Returns   Returns
 	// Checker verifies who mail from the world is from.
 	Checker *verdict.Checker
 	// Signer signs what our users send.
 	Signer Signer
-	Clock  clock.Clock
-	Random io.Reader // for Message-ID; safe for concurrent use
+	// Witness is told of mail from the world in the name of those who want to
+	// hear of it; nil: nobody is.
+	Witness Witness
+	Clock   clock.Clock
+	Log     *slog.Logger
+	Random  io.Reader // for Message-ID; safe for concurrent use
 }
 
 // Gate holds the checks together. Its methods may be called from any

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -30,6 +31,7 @@ type town struct {
 	limit   int
 	broken  error
 	names   *resolve.Fake
+	returns *returns
 }
 
 func newTown() *town {
@@ -52,6 +54,12 @@ func newTown() *town {
 		spent: map[string]int{},
 		limit: 100,
 		names: resolve.NewFake(""),
+		returns: &returns{
+			senders: map[string]string{
+				"bounce-1@example.org": "x@remote.example", "bounce-2@example.org": "", "bounce-3@example.org": "sales@example.org",
+			},
+			spent: map[string]int{},
+		},
 	}
 }
 
@@ -82,6 +90,8 @@ func (w *town) Owns(_ context.Context, account string, from addr.Address) (bool,
 	return w.owners[base+"@"+string(from.Domain)] == account, w.broken
 }
 
+func (w *town) IsReports(to addr.Address) bool { return to.Local == "dmarc-reports" }
+
 func (w *town) Spend(_ context.Context, account string, n int) error {
 	if w.spent[account]+n > w.limit {
 		return envelope.Refuse(452, "4.7.1", "enough for today")
@@ -103,6 +113,8 @@ func newGate(w *town) *Gate {
 		Relay:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:7::/48")},
 		Directory: w,
 		Mailboxes: w,
+		Returns:   w.returns,
+		Log:       slog.New(slog.DiscardHandler),
 		Signer:    noKeys{},
 		Checker:   &verdict.Checker{Resolver: w.names, Now: func() time.Time { return now }, IsOwn: w.IsLocal},
 		Clock:     clock.NewFake(now),

@@ -14,6 +14,7 @@ import (
 var atHeader = []func(*Gate, context.Context, *envelope.Peer, *envelope.Envelope, []byte) error{
 	(*Gate).ownAuthor,
 	(*Gate).ownSender,
+	(*Gate).noCircle,
 }
 
 // ownAuthor lets a signed-in user write only as themselves. The header must

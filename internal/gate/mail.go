@@ -16,6 +16,7 @@ var atMail = []func(*Gate, context.Context, *envelope.Peer, *envelope.Envelope) 
 
 // atData are the checks of a whole message.
 var atData = []func(*Gate, context.Context, *envelope.Peer, *envelope.Envelope) error{
+	(*Gate).countReturn,
 	(*Gate).dailyLimit,
 }
 

@@ -25,6 +25,7 @@ var atRcpt = []func(*Gate, context.Context, *rcpt) error{
 	(*Gate).findDomain,
 	(*Gate).refuseRelayForms,
 	(*Gate).refuseRelaying,
+	(*Gate).sendBack,
 	(*Gate).resolve,
 	(*Gate).checkRoom,
 }
@@ -78,17 +79,33 @@ func (g *Gate) refuseRelaying(_ context.Context, q *rcpt) error {
 }
 
 // resolve finds who is behind the address. Another server's address stands
-// for itself.
+// for itself; one behind an alias keeps in mind which.
 func (g *Gate) resolve(ctx context.Context, q *rcpt) error {
-	if !q.local {
+	switch {
+	case q.recipients != nil:
+		return nil
+	case !q.local:
 		q.recipients = []envelope.Recipient{q.asked}
 		return nil
 	}
 	targets, err := g.o.Directory.Resolve(ctx, q.asked.To)
-	for _, to := range targets {
-		q.recipients = append(q.recipients, stand(q.asked, to))
+	if err != nil {
+		return err
 	}
-	return err
+	for _, to := range targets {
+		r := stand(q.asked, to)
+		if to.Domain != q.asked.To.Domain {
+			local, err := g.o.Directory.IsLocal(ctx, to.Domain)
+			if err != nil {
+				return err
+			}
+			if !local {
+				r.Via = q.asked.To.Fold()
+			}
+		}
+		q.recipients = append(q.recipients, r)
+	}
+	return nil
 }
 
 // stand returns the recipient that gets what was sent to asked. An alias

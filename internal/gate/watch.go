@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"unicode/utf8"
 
@@ -13,6 +14,7 @@ import (
 type Watch struct {
 	gate  *Gate
 	check *verdict.Check
+	from  netip.Addr
 }
 
 // Watch begins to verify who a message is from, with its header as it came.
@@ -22,7 +24,8 @@ func (g *Gate) Watch(p *envelope.Peer, e *envelope.Envelope, header []byte) *Wat
 	if p.Verified() {
 		return nil
 	}
-	return &Watch{g, g.o.Checker.Begin(verdict.Client{IP: p.Addr.Addr(), Helo: p.Helo, From: e.From}, header)}
+	from := p.Addr.Addr()
+	return &Watch{g, g.o.Checker.Begin(verdict.Client{IP: from, Helo: p.Helo, From: e.From}, header), from}
 }
 
 // Write takes the next octets of the body.
@@ -35,6 +38,10 @@ func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
 	if err != nil {
 		return err
 	}
+	if err := w.gate.passOn(ctx, v, e); err != nil {
+		return err
+	}
+	w.tell(v, e)
 	if err := v.Err(); err != nil {
 		return err
 	}
@@ -47,4 +54,16 @@ func (w *Watch) Judge(ctx context.Context, e *envelope.Envelope) error {
 		e.Form |= envelope.HeaderUTF8 // a sender's address is named there
 	}
 	return nil
+}
+
+// tell has the message counted among those that its author's domain hears of,
+// unless it is a report itself: two servers would else tell each other of
+// their reports for ever.
+func (w *Watch) tell(v *verdict.Verdict, e *envelope.Envelope) {
+	if w.gate.o.Witness == nil || !slices.ContainsFunc(e.Recipients, func(r envelope.Recipient) bool { return !w.gate.o.Directory.IsReports(r.To) }) {
+		return
+	}
+	if policy, row, ok := v.Row(w.from, e.From.Domain); ok {
+		w.gate.o.Witness.Saw(policy, row)
+	}
 }

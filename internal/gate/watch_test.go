@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gatepost/internal/addr"
+	"gatepost/internal/aggregate"
 	"gatepost/internal/envelope"
 	"gatepost/internal/message"
 )
@@ -76,5 +77,41 @@ func TestWatchSendersInUTF8(t *testing.T) {
 	}
 	if strings.Contains(string(e.Header), "söl") != (e.Form&envelope.HeaderUTF8 != 0) {
 		t.Errorf("form %v of %q", e.Form, e.Header)
+	}
+}
+
+// book is a Witness.
+type book []string
+
+func (b *book) Saw(p aggregate.Published, row aggregate.Row) {
+	*b = append(*b, p.Domain+" "+row.IP.String()+" "+row.Disposition+" "+row.From+" "+row.EnvelopeFrom)
+}
+
+// Whoever wants to know is told of mail in their name, also of what was
+// refused; but not of reports, which would make reports for ever.
+func TestWitness(t *testing.T) {
+	t.Parallel()
+	w := newTown()
+	w.names.Add(`_dmarc.remote.example. TXT "v=DMARC1; p=reject; rua=mailto:d@remote.example"
+_dmarc.silent.example. TXT "v=DMARC1; p=reject"`)
+	var b book
+	o := newGate(w).o
+	o.Witness = &b
+	g := New(o)
+	for _, c := range []struct{ from, to string }{
+		{"x@remote.example", "anna@example.org"}, {"x@silent.example", "anna@example.org"},
+		{"x@remote.example", "dmarc-reports@example.org"}, {"x@remote.example", "dmarc-reports@example.org anna@example.org"},
+	} {
+		e := &envelope.Envelope{From: addr.MustParse("secret@other.example")}
+		for _, to := range strings.Fields(c.to) {
+			e.Recipients = append(e.Recipients, envelope.Recipient{To: addr.MustParse(to)})
+		}
+		watch := g.Watch(world(t, g), e, []byte(section("From: "+c.from)))
+		watch.Write([]byte("hi\r\n"))
+		watch.Judge(t.Context(), e)
+	}
+	const one = "remote.example 198.51.100.1 reject remote.example other.example"
+	if len(b) != 2 || b[0] != one || b[1] != one {
+		t.Errorf("%q", b)
 	}
 }

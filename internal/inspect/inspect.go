@@ -15,13 +15,18 @@ import (
 	"fmt"
 
 	"gatepost/internal/account"
+	"gatepost/internal/acme"
+	"gatepost/internal/activity"
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
+	"gatepost/internal/courier"
 	"gatepost/internal/envelope"
+	"gatepost/internal/forward"
 	"gatepost/internal/keys"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/moment"
 	"gatepost/internal/proof"
+	"gatepost/internal/reputation"
 	"gatepost/internal/spool"
 	"gatepost/internal/store"
 )
@@ -37,6 +42,9 @@ type Things struct {
 	Told  []string // what the spool says by itself, a sentence each
 	Blobs blob.Store
 	Keys  *keys.Keys // nil: they cannot be read, which is told already
+	// Authority is the directory of the one that issues certificates; may be
+	// empty.
+	Authority string
 
 	// Files are the names of all blobs at some time before the moment.
 	Files []string
@@ -51,6 +59,8 @@ type Running struct {
 	Boxes *mailbox.Boxes
 	Keys  *keys.Keys
 	Told  []string // what the spool said when it was opened
+	// Authority is as in Things.
+	Authority string
 }
 
 // Check reads everything. progress is told how many octets of how many were
@@ -67,7 +77,7 @@ func (r *Running) Check(ctx context.Context, progress func(done, total int64), f
 	if err != nil {
 		return err
 	}
-	t := &Things{Store: m.Store, Spool: m.Spool, Told: r.Told, Blobs: r.Parts.Blobs, Keys: r.Keys, Files: files, Orphan: r.orphan}
+	t := &Things{Store: m.Store, Spool: m.Spool, Told: r.Told, Blobs: r.Parts.Blobs, Keys: r.Keys, Authority: r.Authority, Files: files, Orphan: r.orphan}
 	return errors.Join(t.Check(ctx, progress, found), m.Close())
 }
 
@@ -111,25 +121,39 @@ func (t *Things) Check(ctx context.Context, progress func(done, total int64), fo
 	for _, name := range t.Files {
 		left[name] = true
 	}
-	owned := func(name string) { delete(left, name) }
-	for _, part := range []part{
-		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
-		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
-		{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
-		{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
-			return t.mailboxes(ctx, done, owned, found)
-		}},
-		{"spool", "The spool is sound, and every message in it is what was received.", func(found func(audit.Finding)) error {
-			return t.spool(ctx, done, owned, found)
-		}},
-		{"files", "Every file belongs to a message.", func(found func(audit.Finding)) error { return t.orphans(ctx, left, found) }},
-	} {
+	for _, part := range t.parts(ctx, done, left) {
 		part.run(found)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// parts are those of the check, in order. left are the files that nobody has
+// owned yet.
+func (t *Things) parts(ctx context.Context, done func(int64), left map[string]bool) []part {
+	owned := func(name string) { delete(left, name) }
+	list := []part{
+		{"store", "The database is whole.", func(found func(audit.Finding)) error { return t.store(done, found) }},
+		{"account", "All accounts, credentials and aliases are sound.", t.accounts},
+		{"activity", "The log of activity is sound.", t.activity},
+	}
+	if t.Authority != "" {
+		list = append(list, part{"certificates", "Every certificate that was issued is whole, has its key and is vouched for.", t.certificates})
+	}
+	return append(list,
+		part{"protection", "What is known of other servers, and the proofs of delivery, are sound.", t.protection},
+		part{"reports", "What others report, and what is reported to them, is sound.", t.reports},
+		part{"forward", "All return addresses of forwarded mail are sound.", t.returns},
+		part{"mailbox", "All mailboxes are sound, and every message in them is what was filed.", func(found func(audit.Finding)) error {
+			return t.mailboxes(ctx, done, owned, found)
+		}},
+		part{"spool", "The spool is sound, and every message in it is what was received.", func(found func(audit.Finding)) error {
+			return t.spool(ctx, done, owned, found)
+		}},
+		part{"files", "Every file belongs to a message.", func(found func(audit.Finding)) error { return t.orphans(ctx, left, found) }},
+	)
 }
 
 // part is a part of the check: what to say if nothing is wrong, and how to
@@ -186,11 +210,39 @@ func (t *Things) accounts(found func(audit.Finding)) error {
 	return account.Check(t.Store, t.Keys, found)
 }
 
+func (t *Things) certificates(found func(audit.Finding)) error {
+	if t.Store == nil || t.Keys == nil {
+		return nil
+	}
+	return acme.Check(t.Store.View, t.Keys, t.Authority, found)
+}
+
+func (t *Things) activity(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return activity.Check(t.Store, found)
+}
+
 func (t *Things) protection(found func(audit.Finding)) error {
 	if t.Store == nil {
 		return nil
 	}
 	return proof.Check(t.Store, found)
+}
+
+func (t *Things) reports(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return errors.Join(reputation.Check(t.Store, found), courier.Check(t.Store, found))
+}
+
+func (t *Things) returns(found func(audit.Finding)) error {
+	if t.Store == nil {
+		return nil
+	}
+	return forward.Check(t.Store, found)
 }
 
 func (t *Things) mailboxes(ctx context.Context, done func(int64), owned func(string), found func(audit.Finding)) error {

@@ -106,7 +106,7 @@ func TestSound(t *testing.T) {
 	for _, f := range list {
 		checks = append(checks, string(f.Level)+" "+f.Check)
 	}
-	want := []string{"ok store", "ok account", "ok protection", "ok mailbox", "ok spool", "ok files"}
+	want := []string{"ok store", "ok account", "ok activity", "ok protection", "ok reports", "ok forward", "ok mailbox", "ok spool", "ok files"}
 	if !slices.Equal(checks, want) {
 		t.Errorf("%+v", list)
 	}
@@ -193,7 +193,7 @@ func TestDamagedStore(t *testing.T) {
 		t.Logf("%+v", f)
 		levels[f.Check] = audit.Worst([]audit.Finding{f, {Level: levels[f.Check]}})
 	})
-	if err != nil || levels["store"] != audit.Failure || levels["spool"] != audit.OK || len(levels) != 6 {
+	if err != nil || levels["store"] != audit.Failure || levels["spool"] != audit.OK || len(levels) != 9 {
 		t.Errorf("%v, %v", levels, err)
 	}
 }

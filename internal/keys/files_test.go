@@ -27,7 +27,7 @@ func TestEachAndPut(t *testing.T) {
 		names = append(names, name)
 		return Put(other, name, content)
 	})
-	if got := strings.Join(names, " "); err != nil || got != "secret self-signed.pem" {
+	if got := strings.Join(names, " "); err != nil || got != "host.pem next.pem secret self-signed.pem" {
 		t.Errorf("%s, %v", got, err)
 	}
 	again := mustOpen(t, other, o)

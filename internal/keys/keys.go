@@ -15,7 +15,9 @@
 //
 //	secret           32 random octets, made once. Everything sealed is lost
 //	                 with it: it belongs in every backup
-//	self-signed.pem  key and certificate of our own making, if configured
+//	host.pem         the private key of our own certificate, and
+//	next.pem         the one that follows it, unless files are configured
+//	self-signed.pem  key and certificate of our own making, likewise
 //
 // # Keys derived from the secret
 //
@@ -72,6 +74,7 @@ type Keys struct {
 	o      Options
 	master []byte
 	frozen bool // nothing is written
+	host   host
 
 	mu      sync.Mutex
 	derived map[string]*key // by purpose
@@ -229,6 +232,10 @@ func writeFile(path string, content []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

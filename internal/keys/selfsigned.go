@@ -1,9 +1,6 @@
 package keys
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -33,14 +30,15 @@ const (
 )
 
 // loadSelfSigned takes the certificate that was made before, or makes one
-// when it is missing, ages, or is not good for our names.
+// when it is missing, ages, is not good for our names, or not of our key.
+// k.loading is held.
 func (k *Keys) loadSelfSigned() error {
 	path := filepath.Join(k.dir, selfSignedFile)
 	c, err := tls.LoadX509KeyPair(path, path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("the certificate made before cannot be used; remove %s to have a new one made: %w", path, err)
 	}
-	if err != nil || k.ageing(c.Leaf) || !k.covers(c.Leaf) {
+	if err != nil || k.ageing(c.Leaf) || !k.covers(c.Leaf) || !k.host.current.PublicKey.Equal(c.Leaf.PublicKey) {
 		return k.renew()
 	}
 	k.current.Store(&c)
@@ -53,6 +51,13 @@ func (k *Keys) ageing(c *x509.Certificate) bool {
 	return now.Add(renewal).After(c.NotAfter) || now.Before(c.NotBefore)
 }
 
+// EndsSoon reports whether a certificate ends within this time, or within the
+// last quarter of its life where that is shorter: one that is good for days is
+// renewed days before its end.
+func EndsSoon(c *x509.Certificate, within time.Duration, now time.Time) bool {
+	return c.NotAfter.Sub(now) < min(within, c.NotAfter.Sub(c.NotBefore)/4)
+}
+
 func (k *Keys) covers(c *x509.Certificate) bool {
 	return !slices.ContainsFunc(k.names(), func(name string) bool { return c.VerifyHostname(name) != nil })
 }
@@ -61,8 +66,8 @@ func (k *Keys) names() []string {
 	return append(slices.Clone(k.o.Names), "localhost", "127.0.0.1", "::1")
 }
 
-// renew makes a key and a certificate, uses them, and keeps them in the
-// directory. k.loading is held.
+// renew makes a certificate, uses it, and keeps it in the directory. k.loading
+// is held.
 func (k *Keys) renew() error {
 	file, err := k.selfSign()
 	if err != nil {
@@ -81,13 +86,9 @@ func (k *Keys) renew() error {
 	return writeFile(filepath.Join(k.dir, selfSignedFile), file)
 }
 
-// selfSign returns a new key and certificate in PEM. ECDSA P-256: every
-// client has it, and a handshake costs half of RSA's.
+// selfSign returns the host's key and a new certificate in PEM.
 func (k *Keys) selfSign() ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), k.o.Random)
-	if err != nil {
-		return nil, err
-	}
+	key := k.host.current
 	serial := make([]byte, 16)
 	if _, err := io.ReadFull(k.o.Random, serial); err != nil {
 		return nil, err
@@ -113,12 +114,9 @@ func (k *Keys) selfSign() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	block, err := encodeKey(key)
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	err = errors.Join(pem.Encode(&out, &pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: cert}))
-	return out.Bytes(), err
+	return append(block, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})...), nil
 }

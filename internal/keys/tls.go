@@ -82,6 +82,21 @@ func (k *Keys) Certificate() *x509.Certificate {
 	return nil
 }
 
+// Chain returns the certificate in use and what vouches for it, its own first;
+// nil if there is none.
+func (k *Keys) Chain() (list []*x509.Certificate) {
+	c := k.current.Load()
+	if c == nil {
+		return nil
+	}
+	for _, der := range c.Certificate {
+		if parsed, err := x509.ParseCertificate(der); err == nil {
+			list = append(list, parsed)
+		}
+	}
+	return list
+}
+
 // Reload reads the certificate again, and renews a self-signed one that is
 // about to expire. On an error the one in use stays.
 func (k *Keys) Reload() error {
@@ -102,6 +117,11 @@ func (k *Keys) load() error {
 	case k.o.Certificate != "":
 		return k.loadFiles()
 	case k.o.SelfSigned:
+		if k.host.current == nil {
+			if err := k.openHost(); err != nil {
+				return err
+			}
+		}
 		return k.loadSelfSigned()
 	}
 	return nil
@@ -124,7 +144,7 @@ func (k *Keys) Warnings() []string { return *k.warnings.Load() }
 
 func (k *Keys) inspect() []string {
 	var list []string
-	for _, path := range []string{k.dir, filepath.Join(k.dir, "secret"), filepath.Join(k.dir, selfSignedFile), k.o.Key} {
+	for _, path := range []string{k.dir, filepath.Join(k.dir, "secret"), filepath.Join(k.dir, selfSignedFile), filepath.Join(k.dir, hostFile), filepath.Join(k.dir, nextFile), k.o.Key} {
 		if path == "" {
 			continue
 		}

@@ -5,8 +5,8 @@
 // queue hands it a message and those of its recipients that are ours, as
 // gate resolved them before the message was accepted. Aliases are not looked
 // at again and nothing is injected anew, so delivery cannot loop; what loops
-// through other servers is stopped by the count of Received fields in smtpd.
-// A message that already carries a Delivered-To of the same address is
+// through other servers is stopped by gate, which knows what was forwarded from
+// an alias before, and by the count of Received fields in smtpd. A message that already carries a Delivered-To of the same address is
 // therefore filed like any other.
 //
 // # What it adds

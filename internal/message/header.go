@@ -50,13 +50,15 @@ func (f Field) Value() string {
 	}
 	var b strings.Builder
 	b.Grow(len(v))
-	for _, c := range v {
-		if c != '\r' && c != '\n' {
-			b.WriteByte(c)
+	for line := range bytes.Lines(v) {
+		for piece := range bytes.SplitSeq(bytes.TrimSuffix(line, lf), cr) {
+			b.Write(piece)
 		}
 	}
 	return b.String()
 }
+
+var cr, lf = []byte("\r"), []byte("\n")
 
 // Fields iterates over the fields of a header section, with or without the
 // empty line that ends it; what follows that line is not looked at. It does

@@ -56,21 +56,11 @@ var tables = []struct {
 func Check(n Moment, found func(audit.Finding)) error {
 	for _, t := range tables {
 		err := n.View(func(tx *store.Tx) error {
-			rows, err := tx.Query(t.query)
-			if err != nil {
-				return err
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var name, text string
-				if err := rows.Scan(&name, &text); err != nil {
-					return err
-				}
+			return tx.Texts(t.query, func(name, text string) {
 				if err := t.wrong(text); err != nil {
 					found(audit.Finding{Check: "protection", Level: audit.Failure, Text: fmt.Sprintf(t.say, name, err), Fix: fixRows})
 				}
-			}
-			return rows.Err()
+			})
 		})
 		if err != nil {
 			return err

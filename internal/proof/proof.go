@@ -78,6 +78,7 @@ const maxHops = 4096
 type kept struct {
 	id         envelope.ID
 	recipients string
+	alias      string // that all of them got it through; empty if they did not
 	at         time.Time
 	*envelope.Proof
 }
@@ -90,13 +91,15 @@ func New(db *store.DB, c clock.Clock, log *slog.Logger) *Book {
 // Keep implements remote's Proofs.
 func (b *Book) Keep(e *envelope.Envelope, recipients []int, p *envelope.Proof) {
 	var list []string
+	var alias string
 	for _, i := range recipients {
 		list = append(list, e.Recipients[i].To.String())
+		alias = e.Recipients[i].Via.String() // the same of all: see outbound
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.room() {
-		b.proofs = append(b.proofs, kept{e.ID, strings.Join(list, " "), b.clock.Now(), p})
+		b.proofs = append(b.proofs, kept{e.ID, strings.Join(list, " "), alias, b.clock.Now(), p})
 	}
 }
 

@@ -81,7 +81,7 @@ func TestProofs(t *testing.T) {
 	plain := envelope.Proof{At: c.Now(), Host: "mx2.d.example", Addr: netip.MustParseAddr("192.0.2.1"), Policy: "none", Met: "no TLS was offered"}
 	b.Keep(e, []int{2}, &plain)
 	b.Keep(message(2, "f@d.example"), []int{0}, &plain)
-	want := []Delivery{{[]string{"b@d.example", `"c \" d"@d.example`}, proof}, {[]string{"e@d.example"}, plain}}
+	want := []Delivery{{[]string{"b@d.example", `"c \" d"@d.example`}, "", proof}, {[]string{"e@d.example"}, "", plain}}
 	want[0].At = c.Now().Add(-writeDelay)
 	got, err := b.Of(t.Context(), e.ID)
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" || err != nil {
@@ -390,4 +390,23 @@ func BenchmarkKeep(b *testing.B) {
 		}
 	}
 	book.Flush()
+}
+
+// What went on through an alias tells which.
+func TestProofOfForwarded(t *testing.T) {
+	t.Parallel()
+	b, _ := newBook(t)
+	e := message(1, "b@d.example", "c@d.example", "e@d.example")
+	e.Recipients[0].Via, e.Recipients[1].Via = addr.MustParse("sales@example.org"), addr.MustParse("sales@example.org")
+	b.Keep(e, []int{0, 1}, &proof)
+	b.Keep(e, []int{2}, &proof)
+	list, err := b.Of(t.Context(), e.ID)
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	for _, d := range list {
+		if want := map[int]string{2: "sales@example.org", 1: ""}[len(d.Recipients)]; d.Alias != want {
+			t.Errorf("%v through %q, want %q", d.Recipients, d.Alias, want)
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 // host took it.
 type Delivery struct {
 	Recipients []string
+	Alias      string // of ours, that it went on from; empty if it was for them
 	envelope.Proof
 }
 
@@ -44,14 +45,14 @@ func insertHop(tx *store.Tx, p *envelope.Proof, since time.Time) (int64, error) 
 
 func insertProof(tx *store.Tx, k *kept, hop int64) error {
 	// After a crash a message may be delivered again, and then that counts.
-	_, err := tx.Exec(`INSERT INTO proof (spool, recipients, taken, hop) VALUES (?, ?, ?, ?)
+	_, err := tx.Exec(`INSERT INTO proof (spool, recipients, alias, taken, hop) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (spool, recipients) DO UPDATE SET taken = excluded.taken, hop = excluded.hop`,
-		k.id[:], k.recipients, k.at.Unix(), hop)
+		k.id[:], k.recipients, k.alias, k.at.Unix(), hop)
 	return err
 }
 
 func readProofs(tx *store.Tx, id envelope.ID) ([]Delivery, error) {
-	rows, err := tx.Query(`SELECT recipients, taken, host, address, version, cipher, key_exchange, chain, policy, met,
+	rows, err := tx.Query(`SELECT recipients, alias, taken, host, address, version, cipher, key_exchange, chain, policy, met,
 		verified, require_tls FROM proof JOIN hop ON hop.id = proof.hop WHERE spool = ? ORDER BY taken, recipients`, id[:])
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func readProofs(tx *store.Tx, id envelope.ID) ([]Delivery, error) {
 			taken, version, cipher, group, verified, protected int64
 			chain                                              []byte
 		)
-		if err := rows.Scan(&to, &taken, &d.Host, &address, &version, &cipher, &group, &chain, &d.Policy, &d.Met,
+		if err := rows.Scan(&to, &d.Alias, &taken, &d.Host, &address, &version, &cipher, &group, &chain, &d.Policy, &d.Met,
 			&verified, &protected); err != nil {
 			return nil, err
 		}

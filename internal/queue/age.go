@@ -15,14 +15,25 @@ const (
 	// recheck is when a message that is too old but could not be judged is
 	// looked at again.
 	recheck = 5 * time.Minute
+	// errandLife is how long reports to other domains are tried: RFC 8460,
+	// section 5.5.
+	errandLife = 24 * time.Hour
 )
+
+// lifetime returns how long a message is tried.
+func (q *Queue) lifetime(e *envelope.Envelope) time.Duration {
+	if e.IsErrand() {
+		return min(errandLife, q.o.Lifetime)
+	}
+	return q.o.Lifetime
+}
 
 // setAge sets the alarm for the next thing that a message's age brings, not
 // before the given time.
 func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 	at := never
 	if m.jobs != nil && !m.held {
-		at = m.born + q.o.Lifetime
+		at = m.born + q.lifetime(m.env)
 		if !m.delayed {
 			at = min(at, m.born+q.o.DelayNotice)
 		}
@@ -43,7 +54,8 @@ func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 func (q *Queue) old(m *queued) bool {
 	now := q.now()
 	wall := q.o.Clock.Now().Round(0).Sub(m.env.Received.Round(0))
-	return now-m.born >= q.o.Lifetime && wall >= q.o.Lifetime && now >= min(regain, q.o.Lifetime)
+	life := q.lifetime(m.env)
+	return now-m.born >= life && wall >= life && now >= min(regain, life)
 }
 
 // ring has the age of a message looked at.

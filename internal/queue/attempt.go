@@ -27,7 +27,7 @@ func (q *Queue) attempt(p *pool, j *job) (outcomes []envelope.Outcome, reached b
 	}
 	defer body.Close() // it was only read
 	outcomes = p.to.Deliver(q.ctx, &envelope.Attempt{
-		Envelope: e, Body: body, Recipients: j.recipients, Destination: j.line.name.name,
+		Envelope: e, Body: body, Recipients: j.recipients, Destination: j.line.name.name, Afresh: j.afresh,
 	})
 	for len(outcomes) < len(j.recipients) { // a deliverer that says too little loses nobody
 		outcomes = append(outcomes, envelope.Outcome{Status: envelope.Deferred})
@@ -56,7 +56,7 @@ type verdict struct {
 func (q *Queue) facts(j *job) settle.Facts {
 	return settle.Facts{
 		Attempts: j.attempts, Now: q.o.Clock.Now(), Local: j.line.name.local, Old: q.old(j.of),
-		Dropped: maps.Clone(q.doomed[j.of.env.ID]), Lifetime: q.o.Lifetime, KeptFor: q.o.KeptFor,
+		Dropped: maps.Clone(q.doomed[j.of.env.ID]), Lifetime: q.lifetime(j.of.env), KeptFor: q.o.KeptFor,
 	}
 }
 
@@ -145,6 +145,7 @@ func (q *Queue) record(j *job, v *verdict) {
 	if len(v.Kept) > 0 {
 		q.keepAll(m, v.Kept)
 	}
+	v.Each(func(c *envelope.Change) { q.ended(m.env, *c) })
 	for _, id := range v.release {
 		if id != m.env.ID || len(v.Left) > 0 || !v.only { // else it is done
 			q.o.Spool.Release(id)
@@ -152,6 +153,13 @@ func (q *Queue) record(j *job, v *verdict) {
 	}
 	q.count(v)
 	q.log(j, v)
+}
+
+// ended tells of a recipient of an errand for whom it is over.
+func (q *Queue) ended(e *envelope.Envelope, c envelope.Change) {
+	if q.o.Ended != nil && c.Status.Final() && e.IsErrand() {
+		q.o.Ended(e, c)
+	}
 }
 
 // tell reports recipients to the sender, and settles them with the report in

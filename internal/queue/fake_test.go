@@ -207,6 +207,7 @@ type tried struct {
 	id          envelope.ID
 	destination string
 	recipients  int
+	afresh      bool
 }
 
 func newDeliverer(t testing.TB) *deliverer {
@@ -233,7 +234,7 @@ func (d *deliverer) Deliver(ctx context.Context, a *envelope.Attempt) []envelope
 func (d *deliverer) begin(a *envelope.Attempt) func(*envelope.Attempt) []envelope.Outcome {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.attempts = append(d.attempts, tried{time.Now(), a.Envelope.ID, a.Destination, len(a.Recipients)})
+	d.attempts = append(d.attempts, tried{time.Now(), a.Envelope.ID, a.Destination, len(a.Recipients), a.Afresh})
 	for _, i := range a.Recipients {
 		key := fmt.Sprint(a.Envelope.ID, i)
 		if d.active[key] {

@@ -45,6 +45,7 @@ type job struct {
 	state    state
 	tried    bool      // the first attempt is over, or cannot be made
 	stray    bool      // its route has changed while it was busy
+	afresh   bool      // it was held: what it is signed with may not hold any more
 	slot     slot.Slot // when busy
 }
 

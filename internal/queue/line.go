@@ -18,10 +18,12 @@ const (
 )
 
 // lineName names a line. A domain that was made ours while mail for it
-// waited has two.
+// waited has two. Messages that ask for no protection have lines of their
+// own, since a destination that cannot offer it is open to them.
 type lineName struct {
-	name  string
-	local bool
+	name   string
+	local  bool
+	waived bool // the TLS that the destination promised
 }
 
 // pool is the slots for attempts of one kind.
@@ -33,13 +35,13 @@ type pool struct {
 
 // newPool returns a pool for other servers, some of which are dead or slow.
 func newPool(to Deliverer, slots, each int) pool {
-	return pool{slot.Pool[*line]{Max: slots, Chill: max(1, slots*3/4), Spare: max(1, slots/2)}, to, each}
+	return pool{slot.Pool[*line]{Max: slots, Chill: max(1, slots*3/4), Freeze: max(1, slots*3/8), Spare: max(1, slots/2)}, to, each}
 }
 
 // newLocalPool returns a pool for lines that all end in the same store, which
 // takes the more at once the better: no line needs protection from another.
 func newLocalPool(to Deliverer, slots int) pool {
-	return pool{slot.Pool[*line]{Max: slots, Chill: slots, Spare: slots}, to, slots}
+	return pool{slot.Pool[*line]{Max: slots, Chill: slots, Freeze: slots, Spare: slots}, to, slots}
 }
 
 // take returns the job whose turn it is, with a slot.
@@ -86,9 +88,9 @@ func (q *Queue) line(name lineName) *line {
 	l := q.lines[name]
 	if l == nil {
 		l = &line{name: name, pool: &q.remote}
-		l.slots = slot.Line[*line]{Of: l, Window: 1, Cold: true, Idle: true}
+		l.slots = slot.Line[*line]{Of: l, Window: 1, Idle: true}
 		if name.local {
-			l.pool, l.slots.Window, l.slots.Cold = &q.local, q.local.each, false
+			l.pool, l.slots.Window, l.slots.Pace = &q.local, q.local.each, slot.Quick
 		}
 		q.lines[name] = l
 		q.idle++
@@ -157,7 +159,10 @@ func (q *Queue) alive(l *line, took time.Duration) {
 		l.slots.Window = l.pool.each
 	} else {
 		l.slots.Window = min(l.slots.Window+1, l.pool.each)
-		l.slots.Cold = took > brisk
+		l.slots.Pace = slot.Quick
+		if took > brisk {
+			l.slots.Pace = slot.Slow
+		}
 	}
 	l.update()
 }
@@ -172,7 +177,10 @@ func (q *Queue) dead(l *line, o envelope.Outcome) (untried []envelope.ID) {
 	}
 	q.set(l, q.now()+q.interval(backoff, l.failures))
 	l.failures++
-	l.slots.Window, l.slots.Cold = 1, l.pool == &q.remote
+	l.slots.Window = 1
+	if l.pool == &q.remote {
+		l.slots.Pace = slot.Slow
+	}
 	l.update()
 	for j := l.head; j != nil; j = j.next {
 		if q.tried(j) {

@@ -28,6 +28,7 @@ type Message struct {
 // Recipient is one of a message that is not settled.
 type Recipient struct {
 	To          string    `json:"to"`
+	Alias       string    `json:"alias,omitempty"` // of ours, that the message was sent to and is forwarded from
 	Destination string    `json:"destination,omitempty"`
 	Status      string    `json:"status"`
 	Attempts    int       `json:"attempts"`
@@ -120,7 +121,7 @@ func (q *Queue) show(s sight) Message {
 
 func (q *Queue) showOne(r *envelope.Recipient, w wait) Recipient {
 	v := Recipient{
-		To: r.To.String(), Destination: w.destination, Status: r.Status.String(),
+		To: r.To.String(), Alias: r.Via.String(), Destination: w.destination, Status: r.Status.String(),
 		Attempts: int(r.Attempts), Next: w.next, Reason: r.Reason, Reached: w.reached,
 	}
 	switch {

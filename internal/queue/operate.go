@@ -144,6 +144,7 @@ func (q *Queue) Hold(id envelope.ID) error {
 func (q *Queue) Release(id envelope.ID) error {
 	return q.setHeld(id, false, func(j *job) {
 		if j.state == parked {
+			j.afresh = true
 			q.admit(j)
 		}
 	})
@@ -240,6 +241,9 @@ func (q *Queue) drop(m *queued, list []int) {
 	if len(changes) > 0 {
 		q.o.Spool.Change(changes, q.whenDurable(m, homing))
 		q.Counters.Dropped.Add(int64(len(changes)))
+		for _, c := range changes {
+			q.ended(m.env, c)
+		}
 	}
 	if !keeps {
 		q.mu.Lock()

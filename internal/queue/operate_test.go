@@ -47,6 +47,25 @@ func TestHoldAndRelease(t *testing.T) {
 		if list := w.q.List(Filter{}); len(list) != 0 {
 			t.Errorf("listed: %+v", list)
 		}
+		// What was signed before it was held is signed anew, and nothing else.
+		if list := w.remote.attempts; len(list) != 2 || list[0].afresh || !list[1].afresh {
+			t.Errorf("attempted as %+v", list)
+		}
+	})
+}
+
+// The list names the alias that somebody gets a message through.
+func TestListNamesAliases(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.remote.set("a.example", greylist, 0)
+		e := mail("bob@a.example", "carl@a.example")
+		e.Recipients[0].Via = addr.MustParse("sales@example.org")
+		w.send(e)
+		w.pass(time.Second)
+		list := w.q.List(Filter{})
+		if len(list) != 1 || list[0].Recipients[0].Alias != "sales@example.org" || list[0].Recipients[1].Alias != "" {
+			t.Errorf("listed as %+v", list)
+		}
 	})
 }
 

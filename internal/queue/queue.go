@@ -76,6 +76,10 @@ type Options struct {
 
 	// Begin begins to sign mail that we write ourselves; nil for what is not.
 	Begin func(section []byte) (*dkim.Signer, error)
+	// Ended is told of each recipient of an errand (envelope.IsErrand) for
+	// whom it is over, with the reason if they did not get it. It must return
+	// at once. It may be nil.
+	Ended func(e *envelope.Envelope, c envelope.Change)
 
 	Clock  clock.Clock
 	Log    *slog.Logger
@@ -241,7 +245,7 @@ func (q *Queue) takeIn(m *queued, names []lineName, now time.Time) (release bool
 func (q *Queue) routes(e *envelope.Envelope, names []lineName) []lineName {
 	for i := range e.Recipients {
 		name, local := q.o.Router.Route(e.Recipients[i].To.Domain)
-		names = append(names, lineName{name, local})
+		names = append(names, lineName{name, local, e.TLSOptional && !local})
 	}
 	return names
 }

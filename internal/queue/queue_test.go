@@ -164,7 +164,7 @@ func TestFailuresSideBySideCountOnce(t *testing.T) {
 			t.Fatalf("%d attempts", n)
 		}
 		w.q.mu.Lock()
-		l := w.q.line(lineName{"a.example", false})
+		l := w.q.line(lineName{name: "a.example"})
 		if l.failures != 1 || l.slots.Window != 1 || !near(l.hold.At-w.q.now(), backoff[0]) {
 			t.Errorf("%d failures, window %d, hold %v", l.failures, l.slots.Window, l.hold.At-w.q.now())
 		}
@@ -517,7 +517,7 @@ func TestDamagedBodyIsNoSignOfLife(t *testing.T) {
 		w.pass(time.Hour)
 		w.q.mu.Lock()
 		defer w.q.mu.Unlock()
-		if l := w.q.line(lineName{"a.example", false}); l.failures < 3 || l.slots.Window != 1 {
+		if l := w.q.line(lineName{name: "a.example"}); l.failures < 3 || l.slots.Window != 1 {
 			t.Errorf("%d failures, window %d", l.failures, l.slots.Window)
 		}
 	})
@@ -595,7 +595,7 @@ func TestEmptyLinesAreForgotten(t *testing.T) {
 		if n := len(w.q.lines); n > maxIdle+1 || n != w.q.idle+1 {
 			t.Errorf("%d lines, %d of them idle", n, w.q.idle)
 		}
-		if w.q.lines[lineName{"waits.example", false}] == nil {
+		if w.q.lines[lineName{name: "waits.example"}] == nil {
 			t.Error("a line was forgotten whose job waits")
 		}
 	})

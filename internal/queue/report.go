@@ -25,6 +25,16 @@ const (
 // ours among the recipients are replaced by who gets their mail. changes
 // become durable with the message, or not at all.
 func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error, changes ...envelope.Change) error {
+	return q.submit(ctx, e, write, false, changes...)
+}
+
+// SubmitSigned is Submit for what must not leave unsigned: then the error is
+// envelope.ErrUnsigned, and nothing of it happened.
+func (q *Queue) SubmitSigned(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
+	return q.submit(ctx, e, write, true)
+}
+
+func (q *Queue) submit(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error, signed bool, changes ...envelope.Change) error {
 	e.Origin, e.Received = envelope.Self, q.o.Clock.Now()
 	e.Recipients = q.expand(ctx, e.Recipients)
 	d := q.o.Spool.Create()
@@ -37,6 +47,9 @@ func (q *Queue) Submit(ctx context.Context, e *envelope.Envelope, write func(io.
 	var err error
 	if e.Header, err = seal.end(); err != nil {
 		return err
+	}
+	if signed && len(e.Header) == 0 {
+		return envelope.ErrUnsigned
 	}
 	e.Form = form.form
 	return d.Commit(e, changes...)

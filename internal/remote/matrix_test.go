@@ -9,10 +9,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"flag"
 	"fmt"
 	"math/big"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,9 +25,8 @@ import (
 	"gatepost/internal/resolve"
 	"gatepost/internal/tlsrpt"
 	"gatepost/internal/transport"
+	"gatepost/internal/transport/matrix"
 )
-
-var update = flag.Bool("update", false, "write the table in docs/transport.md anew")
 
 // issuer is an authority of a test, and whom it certifies.
 type issuer struct {
@@ -146,13 +143,7 @@ type scene struct {
 	waive  bool          // it says TLS-Required: No
 	to     string        // destination
 	floor  transport.Level
-}
-
-// cell is a column's policy beside a row's condition: each changes the scene
-// before anything is sent.
-type cell struct {
-	name  string
-	apply func(*scene)
+	anchor bool // the TLSA records name an authority
 }
 
 var ca = newIssuer("authority")
@@ -199,36 +190,47 @@ func (s *scene) deliver() envelope.Outcome {
 	return s.sender.Deliver(s.t.Context(), a)[0]
 }
 
-// result tells in a few words what came of it, and what is reported.
-func (s *scene) result() string {
+// result is what came of it, as a cell of the table, and the policy that its
+// proof names.
+func (s *scene) result() (c matrix.Cell, policy string) {
 	o := s.deliver()
-	var words []string
 	switch {
 	case o.Status == envelope.Relayed && o.Proof.Version == 0:
-		words = append(words, "clear")
+		c.Outcome = "clear"
+	case o.Status == envelope.Relayed && !o.Proof.Verified:
+		c.Outcome = "encrypted"
 	case o.Status == envelope.Relayed:
-		words = append(words, "sent")
+		c.Outcome = "verified"
 	case o.Status == envelope.Deferred && o.Destination:
-		words = append(words, "wait")
+		c.Outcome, c.Status = "wait", o.Err.Enhanced
 	case o.Status == envelope.Failed:
-		words = append(words, "fails")
+		c.Outcome, c.Status = "fails", o.Err.Enhanced
 	default:
 		s.t.Errorf("an outcome of no kind: %s", show(o))
 	}
 	if o.Status != envelope.Relayed && len(s.server.heard("MAIL", "RCPT", "DATA", "BDAT")) > 0 {
 		s.t.Errorf("%s, and yet something was said: %v", show(o), s.server.lines)
 	}
+	if o.Status == envelope.Relayed {
+		policy = o.Proof.Policy
+	}
 	if err := s.tally.Flush(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	var reported []string
 	for _, sum := range s.memory.sums {
-		if r := string(sum.Failure.Result); r != "" && !slices.Contains(reported, r) {
-			reported = append(reported, r)
+		kind := strings.Replace(string(sum.Policy.Kind), "no-policy-found", "none", 1)
+		if r := kind + ":" + string(sum.Failure.Result); sum.Failure.Result != "" && !slices.Contains(c.Reports, r) {
+			c.Reports = append(c.Reports, r)
 		}
 	}
-	slices.Sort(reported)
-	return strings.Join(append(words, reported...), ", ")
+	slices.Sort(c.Reports)
+	return c, policy
+}
+
+// came is result in one line.
+func (s *scene) came() string {
+	c, _ := s.result()
+	return c.String()
 }
 
 // tlsa publishes records in a signed zone.
@@ -246,144 +248,184 @@ func promise(mode mtasts.Mode) mtasts.Policy {
 	return mtasts.Policy{Mode: mode, MX: []mtasts.Pattern{"host.example"}, MaxAge: 24 * time.Hour}
 }
 
-// policies are the columns.
-var policies = []cell{
-	{"no policy", func(*scene) {}},
-	{"remembered (verified)", func(s *scene) {
+// policies are the columns, by their names in the table.
+var policies = map[string]func(*scene){
+	"no policy": func(*scene) {},
+	"remembered level": func(s *scene) {
 		s.levels["d.example"] = transport.Reached{Level: transport.Verify, At: time.Now()}
-	}},
-	{"STS testing", func(s *scene) { s.policy = promise(mtasts.Testing) }},
-	{"STS enforce", func(s *scene) { s.policy = promise(mtasts.Enforce) }},
-	{"DANE-TA", func(s *scene) { s.tlsa("2 1 1 " + spki(ca.cert)) }},
-	{"DANE-EE", func(s *scene) { s.tlsa("3 1 1 " + spki(s.leaf())) }},
-	{"default verify", func(s *scene) { s.floor = transport.Verify }},
-	{"route require", func(s *scene) { s.to = "route:require" }},
-	{"route verify", func(s *scene) { s.to = "route:verify" }},
+	},
+	"STS testing":    func(s *scene) { s.policy = promise(mtasts.Testing) },
+	"STS enforce":    func(s *scene) { s.policy = promise(mtasts.Enforce) },
+	"DANE-TA":        func(s *scene) { s.tlsa("2 1 1 " + spki(ca.cert)); s.anchor = true },
+	"DANE-EE":        func(s *scene) { s.tlsa("3 1 1 " + spki(s.leaf())) },
+	"default verify": func(s *scene) { s.floor = transport.Verify },
+	"route require":  func(s *scene) { s.to = "route:require" },
+	"route verify":   func(s *scene) { s.to = "route:verify" },
 }
 
 // condition is a row: what is wrong with the host, before the policy is
-// published, and with the policy, after. only names the columns that it can
-// happen to, all if none.
-type condition struct {
-	name   string
-	before func(*scene)
-	after  func(*scene)
-	only   []string
+// published, and with the policy, after.
+type condition struct{ before, after func(*scene) }
+
+// presents makes the host present another certificate.
+func presents(c *tls.Config) func(*scene) { return func(s *scene) { s.server.tls = c } }
+
+// expired is the certificate of the host an hour ago.
+func expired(s *scene) { s.server.tls = ca.host("host.example", -time.Hour) }
+
+func stripped(s *scene) { s.server.offers = "PIPELINING" }
+
+// published makes sure that there are TLSA records that are right.
+func published(s *scene) {
+	if !s.dns.Secure {
+		s.tlsa("3 1 1 " + spki(s.leaf()))
+	}
 }
 
-func conditions() []condition {
-	presents := func(c *tls.Config) func(*scene) { return func(s *scene) { s.server.tls = c } }
-	fails := func(kind error) func(*scene) {
-		return func(s *scene) { s.dns.Fail("_25._tcp.host.example", dns.TypeTLSA, kind) }
+// mismatch makes the records name somebody else.
+func mismatch(s *scene) {
+	usage := "3"
+	if s.anchor {
+		usage = "2"
 	}
-	dane, sts := []string{"DANE-TA", "DANE-EE"}, []string{"STS testing", "STS enforce"}
-	return []condition{
-		{"nothing is wrong", nil, nil, nil},
-		{"STARTTLS stripped", func(s *scene) { s.server.offers = "PIPELINING" }, nil, nil},
-		{"STARTTLS refused", func(s *scene) {
+	s.tlsa(usage + " 1 1 " + spki(newIssuer("x").cert))
+}
+
+func unusable(s *scene) { s.tlsa("1 1 1 " + spki(s.leaf())) }
+
+// fails makes the look-up of the records fail.
+func fails(kind error) func(*scene) {
+	return func(s *scene) {
+		published(s)
+		s.dns.Fail("_25._tcp.host.example", dns.TypeTLSA, kind)
+	}
+}
+
+// promised makes sure that there is an MTA-STS policy.
+func promised(s *scene) {
+	if s.policy.Mode == mtasts.None {
+		s.policy = promise(mtasts.Enforce)
+	}
+}
+
+// cached makes the policy one that was fetched before, by another ID.
+func cached(s *scene) {
+	promised(s)
+	s.entries["d.example"] = mtasts.Entry{Domain: "d.example", ID: "0", Policy: s.policy, Fetched: time.Now()}
+}
+
+// fetching makes the newest policy one that cannot be had.
+func fetching(err error) func(*scene) {
+	return func(s *scene) { s.policy, s.fetch = mtasts.Policy{}, err }
+}
+
+func both(list ...func(*scene)) func(*scene) {
+	return func(s *scene) {
+		for _, f := range list {
+			f(s)
+		}
+	}
+}
+
+// conditions are the rows, by their names in the table.
+func conditions() map[string]condition {
+	needs := func(s *scene) { s.need = true }
+	waives := func(s *scene) { s.waive = true }
+	offers := func(s *scene) { s.server.offers += " REQUIRETLS" }
+	self := presents((&issuer{}).host("host.example", time.Hour))
+	return map[string]condition{
+		"nothing is wrong":                    {},
+		"the handshake is reset for its size": {before: func(s *scene) { s.server.tls = resets(s.server.tls) }},
+		"STARTTLS stripped":                   {before: stripped},
+		"STARTTLS refused": {before: func(s *scene) {
 			s.server.answer = func(_ int, line string) string {
 				if line == "STARTTLS" {
 					return "454 4.7.0 TLS not available"
 				}
 				return ""
 			}
-		}, nil, nil},
-		{"the handshake breaks", presents(&tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10, Certificates: ca.host("host.example", time.Hour).Certificates}), nil, nil},
-		{"wrong name", presents(ca.host("other.example", time.Hour)), nil, nil},
-		{"expired", presents(ca.host("host.example", -time.Hour)), nil, nil},
-		{"self-signed", presents((&issuer{}).host("host.example", time.Hour)), nil, nil},
-		{"unknown authority", presents(newIssuer("nobody").host("host.example", time.Hour)), nil, nil},
-		{"TLSA mismatch", nil, func(s *scene) { s.tlsa("3 1 1 " + spki(newIssuer("x").cert)) }, dane},
-		{"TLSA, none usable", nil, func(s *scene) { s.tlsa("1 1 1 " + spki(s.leaf())) }, dane},
-		{"TLSA, none usable, and expired", presents(ca.host("host.example", -time.Hour)), func(s *scene) { s.tlsa("1 1 1 " + spki(s.leaf())) }, dane},
-		{"TLSA, none usable, and STARTTLS stripped", func(s *scene) { s.server.offers = "" }, func(s *scene) { s.tlsa("1 1 1 " + spki(s.leaf())) }, dane},
-		{"bogus signatures of TLSA", nil, fails(resolve.ErrBogus), dane},
-		{"SERVFAIL or no answer for TLSA", nil, fails(resolve.ErrTemporary), dane},
-		{"the zone is not signed", nil, func(s *scene) { s.dns.Secure = false }, dane},
-		{"host not in the policy", nil, func(s *scene) { s.policy.MX = []mtasts.Pattern{"mx.example", "*.host.example"} }, sts},
-		{"policy host unreachable, cached", nil, func(s *scene) {
-			s.entries["d.example"] = mtasts.Entry{Domain: "d.example", ID: "0", Policy: s.policy, Fetched: time.Now()}
-			s.policy, s.fetch = mtasts.Policy{}, mtasts.ErrFetch
-		}, sts},
-		{"the same, and expired certificate", presents(ca.host("host.example", -time.Hour)), func(s *scene) {
-			s.entries["d.example"] = mtasts.Entry{Domain: "d.example", ID: "0", Policy: s.policy, Fetched: time.Now()}
-			s.policy, s.fetch = mtasts.Policy{}, mtasts.ErrFetch
-		}, sts},
-		{"policy host unreachable, not cached", nil, func(s *scene) { s.policy, s.fetch = mtasts.Policy{}, mtasts.ErrFetch }, sts},
-		{"policy host with a bad certificate", nil, func(s *scene) { s.policy, s.fetch = mtasts.Policy{}, mtasts.ErrCertificate }, sts},
-		{"policy that cannot be read", nil, func(s *scene) { s.policy, s.fetch = mtasts.Policy{}, mtasts.ErrPolicy }, sts},
-		{"REQUIRETLS, not offered", nil, func(s *scene) { s.need = true }, nil},
-		{"REQUIRETLS, offered", func(s *scene) { s.server.offers += " REQUIRETLS" }, func(s *scene) { s.need = true }, nil},
-		{"REQUIRETLS, offered, and expired", func(s *scene) {
-			s.server.offers += " REQUIRETLS"
-			s.server.tls = ca.host("host.example", -time.Hour)
-		}, func(s *scene) { s.need = true }, nil},
-		{"TLS-Required: No, and STARTTLS stripped", func(s *scene) { s.server.offers = "PIPELINING" }, func(s *scene) { s.waive = true }, nil},
-		{"TLS-Required: No, and expired", presents(ca.host("host.example", -time.Hour)), func(s *scene) { s.waive = true }, nil},
-		{"TLS-Required: No beside REQUIRETLS", func(s *scene) { s.server.offers += " REQUIRETLS" }, func(s *scene) { s.need, s.waive = true, true }, nil},
+		}},
+		"the handshake breaks": {before: presents(&tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10, Certificates: ca.host("host.example", time.Hour).Certificates})},
+		"wrong name":           {before: presents(ca.host("other.example", time.Hour))},
+		"expired":              {before: expired},
+		"self-signed":          {before: self},
+		"unknown authority":    {before: presents(newIssuer("nobody").host("host.example", time.Hour))},
+
+		"TLSA mismatch":                            {after: mismatch},
+		"TLSA right, name wrong":                   {before: presents(ca.host("other.example", time.Hour)), after: published},
+		"TLSA, none usable":                        {after: unusable},
+		"TLSA, none usable, and expired":           {before: expired, after: unusable},
+		"TLSA, none usable, and STARTTLS stripped": {before: stripped, after: unusable},
+		"bogus signatures of TLSA":                 {after: fails(resolve.ErrBogus)},
+		"SERVFAIL for TLSA":                        {after: fails(resolve.ErrTemporary)},
+		"bogus signatures of the MX": {after: func(s *scene) {
+			s.dns.Fail("d.example", dns.TypeMX, resolve.ErrBogus)
+		}},
+		"TLSA mismatch, the zone not signed": {after: both(mismatch, func(s *scene) { s.dns.Secure = false })},
+
+		"host not in the policy": {after: func(s *scene) {
+			promised(s)
+			s.policy.MX = []mtasts.Pattern{"mx.example", "*.host.example"}
+		}},
+		"policy host unreachable, cached":              {after: both(cached, fetching(mtasts.ErrFetch))},
+		"policy host unreachable, cached, and expired": {before: expired, after: both(cached, fetching(mtasts.ErrFetch))},
+		"policy host unreachable, not cached":          {after: fetching(mtasts.ErrFetch)},
+		"policy host with a bad certificate":           {after: fetching(mtasts.ErrCertificate)},
+		"policy that cannot be read":                   {after: fetching(mtasts.ErrPolicy)},
+		"policy replaced since it was cached": {after: func(s *scene) {
+			cached(s)
+			old := s.entries["d.example"]
+			old.Policy.MX = []mtasts.Pattern{"old.example"}
+			s.entries["d.example"] = old
+		}},
+		"downgrade below the remembered level": {before: self, after: policies["remembered level"]},
+
+		"REQUIRETLS, not offered":                 {after: needs},
+		"REQUIRETLS, offered":                     {before: offers, after: needs},
+		"REQUIRETLS, offered, and expired":        {before: both(offers, expired), after: needs},
+		"TLS-Required: No, and STARTTLS stripped": {before: stripped, after: waives},
+		"TLS-Required: No, and expired":           {before: expired, after: waives},
+		"TLS-Required: No beside REQUIRETLS":      {before: offers, after: both(needs, waives)},
 	}
 }
 
-// TestMatrix is the table of docs/transport.md: each condition beside each
+// TestMatrix runs the table of docs/transport.md: each condition beside each
 // policy.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
-	list := conditions()
-	table := make([][]string, len(list))
-	t.Run("cells", func(t *testing.T) {
-		for i, row := range list {
-			table[i] = make([]string, len(policies))
-			for j, column := range policies {
-				if row.only != nil && !slices.Contains(row.only, column.name) {
-					table[i][j] = "–"
-					continue
-				}
-				t.Run(row.name+" beside "+column.name, func(t *testing.T) {
-					t.Parallel()
-					s := newScene(t)
-					for _, f := range []func(*scene){row.before, column.apply, row.after} {
-						if f != nil {
-							f(s)
-						}
-					}
-					s.open()
-					table[i][j] = s.result()
-				})
-			}
-		}
-	})
-	var b strings.Builder
-	b.WriteString("| condition |")
-	for _, column := range policies {
-		b.WriteString(" " + column.name + " |")
-	}
-	b.WriteString("\n|" + strings.Repeat("---|", len(policies)+1) + "\n")
-	for i, row := range list {
-		b.WriteString("| " + row.name + " | " + strings.Join(table[i], " | ") + " |\n")
-	}
-	compareTable(t, b.String())
-}
-
-// compareTable compares the table with the page that shows it.
-func compareTable(t *testing.T, table string) {
-	t.Helper()
-	const page, start, end = "../../docs/transport.md", "<!-- the table that TestMatrix writes -->\n", "<!-- end of the table -->\n"
-	b, err := os.ReadFile(page)
+	table, err := matrix.Read("../../docs/transport.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok := strings.Cut(string(b), start)
-	had, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatal("the page has no place for the table")
+	rows := conditions()
+	if len(table.Rows) != len(rows) || len(table.Columns) != len(policies) {
+		t.Fatalf("the page has %d rows and %d columns; there are %d and %d", len(table.Rows), len(table.Columns), len(rows), len(policies))
 	}
-	if had == table {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s shows another table; look at what changed, then go test ./internal/remote -update:\n%s", page, table)
-	}
-	if err := os.WriteFile(page, []byte(before+start+table+end+after), 0o644); err != nil {
-		t.Fatal(err)
+	for _, row := range table.Rows {
+		for i, want := range row.Cells {
+			column := table.Columns[i]
+			t.Run(row.Condition+" beside "+column, func(t *testing.T) {
+				t.Parallel()
+				c, known := rows[row.Condition]
+				apply := policies[column]
+				if !known || apply == nil {
+					t.Fatal("nobody knows how to make this")
+				}
+				s := newScene(t)
+				for _, f := range []func(*scene){c.before, apply, c.after} {
+					if f != nil {
+						f(s)
+					}
+				}
+				s.open()
+				got, policy := s.result()
+				if got.String() != want.String() {
+					t.Errorf("%s\nwant %s (%s)", got, want, want.Why)
+				}
+				if want.Goes() && policy != want.Policy(column) {
+					t.Errorf("by the policy %q, want %q (%s)", policy, want.Policy(column), want.Why)
+				}
+			})
+		}
 	}
 }

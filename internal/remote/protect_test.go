@@ -44,10 +44,10 @@ func TestWithoutMLKEM(t *testing.T) {
 		want  string
 		conns int
 	}{
-		{"opportunistic", nil, ca.host("host.example", time.Hour), "sent", 2},
-		{"opportunistic, not verified", nil, ca.host("other.example", time.Hour), "sent", 2},
-		{"verified", func(s *scene) { s.policy = promise(mtasts.Enforce) }, ca.host("host.example", time.Hour), "sent", 2},
-		{"never without verification", func(s *scene) { s.policy = promise(mtasts.Enforce) }, ca.host("other.example", time.Hour), "wait, certificate-host-mismatch", 2},
+		{"opportunistic", nil, ca.host("host.example", time.Hour), "verified", 2},
+		{"opportunistic, not verified", nil, ca.host("other.example", time.Hour), "encrypted", 2},
+		{"verified", func(s *scene) { s.policy = promise(mtasts.Enforce) }, ca.host("host.example", time.Hour), "verified", 2},
+		{"never without verification", func(s *scene) { s.policy = promise(mtasts.Enforce) }, ca.host("other.example", time.Hour), "wait 4.7.5; sts:certificate-host-mismatch", 2},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestWithoutMLKEM(t *testing.T) {
 				tc.apply(s)
 			}
 			s.open()
-			if got := s.result(); got != tc.want || s.server.connections() != tc.conns {
+			if got := s.came(); got != tc.want || s.server.connections() != tc.conns {
 				t.Errorf("%s over %d connections", got, s.server.connections())
 			}
 		})
@@ -72,7 +72,7 @@ func TestWithoutMLKEM(t *testing.T) {
 		}}
 		s.policy = promise(mtasts.Enforce)
 		s.open()
-		if got := s.result(); got != "wait, validation-failure" || s.server.connections() != 2 {
+		if got := s.came(); got != "wait 4.7.5; sts:validation-failure" || s.server.connections() != 2 {
 			t.Errorf("%s over %d connections", got, s.server.connections())
 		}
 	})
@@ -162,7 +162,7 @@ func TestOtherHosts(t *testing.T) {
 	s.policy = promise(mtasts.Enforce)
 	s.policy.MX = append(s.policy.MX, "plain.example")
 	s.open()
-	if got, want := s.result(), "sent, starttls-not-supported, validation-failure"; got != want {
+	if got, want := s.came(), "verified; sts:starttls-not-supported, sts:validation-failure"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 	if evil.connections() > 0 || plain.connections() != 1 || len(plain.heard("MAIL")) > 0 {
@@ -181,7 +181,7 @@ func TestRemembers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.open()
-	if got := s.result(); got != "sent" {
+	if got := s.came(); got != "verified" {
 		t.Fatal(got)
 	}
 	if got := s.levels["d.example"]; got.Level != transport.Verify {

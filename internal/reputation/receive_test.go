@@ -20,6 +20,7 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
 	"gatepost/internal/store"
+	"gatepost/internal/store/storetest"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -35,11 +36,7 @@ type kit struct {
 
 func newKit(t *testing.T, ours ...addr.Domain) *kit {
 	t.Helper()
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "store.db"), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.Open(t)
 	k := &kit{t: t, clock: clock.NewFake(now)}
 	k.Book = New(Options{
 		DB: db, Clock: k.clock, Log: slog.New(slog.NewTextHandler(&k.log, nil)), Hostname: "mx.example.org",
@@ -342,13 +339,10 @@ func TestBounds(t *testing.T) {
 func fill(t *testing.T, k *kit, n int) {
 	t.Helper()
 	err := k.o.DB.Update(t.Context(), func(tx *store.Tx) error {
-		for i := range n {
-			if _, err := tx.Exec(`INSERT INTO report_seen (kind, sender, proven, org, id, domain, policy, ends, received) VALUES ('dmarc', 'peer.example', 1, '', ?, '', '', 0, ?)`,
-				fmt.Sprint("x", i), now.Unix()); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := tx.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+			INSERT INTO report_seen (kind, sender, proven, org, id, domain, policy, ends, received)
+			SELECT 'dmarc', 'peer.example', 1, '', 'x' || i, '', '', 0, ? FROM n`, int64(n), now.Unix())
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,7 @@
 //
 // # Place in the path
 //
-// Courier is the other way round: it tells other domains, by HTTPS, how TLS
-// with them went (RFC 8460), out of the sums that proof keeps.
+// The package courier is the other way round: it tells other domains.
 //
 // local hands it what comes to tls-reports@ and dmarc-reports@ of a domain of
 // ours (Read). What is in a report is summed in the store, in one transaction

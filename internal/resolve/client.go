@@ -137,7 +137,7 @@ func (c *Client) resolve(ctx context.Context, q question) result {
 		ttl = min(ttl, lived)
 		switch {
 		case len(found) > 0:
-			a := Answer{Name: end, RRs: found, Secure: secure}
+			a := Answer{Name: end, RRs: found, Secure: secure, TTL: signedTTL(reply.msg.Answer, end, q.qtype)}
 			return result{answer: a, ttl: max(ttl, minTTL), size: size}
 		case reply.msg.Rcode == dns.RcodeNameError || links == 0 || hasSOA(reply.msg):
 			err := q.denied(reply.msg.Rcode == dns.RcodeNameError, secure)
@@ -193,6 +193,18 @@ func follow(section []dns.RR, at question) (end string, found []dns.RR, links in
 		end = next
 	}
 	return end, slices.Clip(found), links, ttl
+}
+
+// signedTTL returns the TTL that the signatures of records name, zero if they
+// did not come along.
+func signedTTL(section []dns.RR, name string, qtype uint16) time.Duration {
+	for _, rr := range section {
+		sig, ok := rr.(*dns.RRSIG)
+		if ok && sig.TypeCovered == qtype && strings.EqualFold(strings.TrimSuffix(sig.Hdr.Name, "."), name) {
+			return time.Duration(sig.OrigTtl) * time.Second
+		}
+	}
+	return 0
 }
 
 // hasSOA reports whether a reply denies, rather than leaves an alias for us

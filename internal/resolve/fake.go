@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -87,7 +88,11 @@ func (f *Fake) Lookup(_ context.Context, name string, qtype uint16) (Answer, err
 	for range maxAliases {
 		secure = secure && f.secure(at.name)
 		if rrs := f.zone[at]; len(rrs) > 0 {
-			return Answer{Name: at.name, RRs: rrs, Secure: secure}, nil
+			a := Answer{Name: at.name, RRs: rrs, Secure: secure}
+			if secure {
+				a.TTL = time.Duration(rrs[0].Header().Ttl) * time.Second
+			}
+			return a, nil
 		}
 		alias := f.zone[question{at.name, dns.TypeCNAME}]
 		if len(alias) == 0 {

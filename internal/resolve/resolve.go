@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -59,6 +60,10 @@ type Answer struct {
 	// Secure says that DNSSEC vouches for the records and for every alias on
 	// the way to them.
 	Secure bool
+	// TTL is for how long the owner lets others keep the records, as it is
+	// signed with them (RFC 4034, section 3.1.4); zero where nobody says.
+	// What is left of it in a resolver's memory would say too little.
+	TTL time.Duration
 }
 
 // Kinds of errors, for errors.Is. ErrBogus is a kind of ErrTemporary: mail

@@ -3,9 +3,10 @@
 //
 // # Place in the path
 //
-// gate asks it for submissions, queue for the mail that we write ourselves
-// (Begin). Who is signed for is the domain of ours that the author's address
-// is in, or is below.
+// gate asks it for submissions, queue for the mail that we write ourselves,
+// outbound for what has waited too long (Begin) and for what is passed on
+// through an alias (Sealing). Who is signed for is the domain of ours that the
+// author's address is in, or is below.
 //
 // # The life of a key
 //
@@ -32,9 +33,12 @@ package signing
 import (
 	"context"
 	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -117,6 +121,31 @@ func (r *Ring) Begin(section []byte) (*dkim.Signer, error) {
 	return dkim.NewSigner(section, list, r.o.Clock.Now(), r.o.QueueLife+grace)
 }
 
+// Sender returns the domain of ours that a message of the host itself is best
+// from, since it will be signed: the one that the host is in or, where that
+// one has no key in use, the first by name that has; empty if there is none.
+func (r *Ring) Sender(host addr.Domain) addr.Domain {
+	used := *r.used.Load()
+	if d := covering(used, host); d != "" {
+		return d
+	}
+	if len(used) == 0 {
+		return ""
+	}
+	return slices.Min(slices.Collect(maps.Keys(used)))
+}
+
+// covering returns the domain with keys that another is, or is below; empty
+// if there is none.
+func covering(used map[addr.Domain][]dkim.SigningKey, d addr.Domain) addr.Domain {
+	for name, more := string(d), true; more; _, name, more = strings.Cut(name, ".") {
+		if used[addr.Domain(name)] != nil {
+			return addr.Domain(name)
+		}
+	}
+	return ""
+}
+
 // forAuthor returns the keys for who has written a message. Of several
 // authors the first counts, as with DMARC those do whom the first domain
 // vouches for.
@@ -125,13 +154,30 @@ func (r *Ring) forAuthor(section []byte) []dkim.SigningKey {
 	if err != nil || len(authors) == 0 {
 		return nil
 	}
+	return r.forDomain(authors[0].Domain)
+}
+
+// forDomain returns the keys of a domain of ours, or of the one above it.
+func (r *Ring) forDomain(domain addr.Domain) []dkim.SigningKey {
 	used := *r.used.Load()
-	for d, more := string(authors[0].Domain), true; more; _, d, more = strings.Cut(d, ".") {
-		if list := used[addr.Domain(d)]; list != nil {
-			return list
+	return used[covering(used, domain)]
+}
+
+// Uses reports whether a domain signs under a selector now.
+func (r *Ring) Uses(d addr.Domain, selector string) bool {
+	return slices.ContainsFunc((*r.used.Load())[d], func(k dkim.SigningKey) bool { return k.Selector == selector })
+}
+
+// Sealing returns the key that seals what is passed on in the name of a domain
+// of ours (ARC), of which the DNS shows one that all can verify: RFC 8617 has
+// RSA alone, and a seal that some cannot verify breaks the chain for them.
+func (r *Ring) Sealing(d addr.Domain) (key dkim.SigningKey, ok bool) {
+	for _, k := range r.forDomain(d) {
+		if _, ok := k.Signer.Public().(*rsa.PublicKey); ok {
+			return k, true
 		}
 	}
-	return nil
+	return dkim.SigningKey{}, false
 }
 
 // sample is what is signed to see whether others could verify it.

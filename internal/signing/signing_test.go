@@ -232,3 +232,52 @@ func TestWhoIsSignedFor(t *testing.T) {
 		t.Errorf("a domain that is not ours any more is signed for: %s", got)
 	}
 }
+
+// Mail of the host itself is from a domain that signs: its own, or any.
+func TestSender(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "b.example", "a.example", "c.example")
+	s.tend()
+	for _, c := range []struct {
+		seen addr.Domain // comes into use
+		want string      // for mx.c.example, and for mx.d.example
+	}{{"", " "}, {"b.example", "b.example b.example"}, {"c.example", "c.example b.example"}, {"a.example", "c.example a.example"}} {
+		if c.seen != "" {
+			s.publish(s.of(c.seen)...)
+			s.tend()
+		}
+		if got := string(s.Sender("mx.c.example") + " " + s.Sender("mx.d.example")); got != c.want {
+			t.Errorf("after %s: %q, want %q", c.seen, got, c.want)
+		}
+	}
+}
+
+// Forwarded mail is sealed in the name of the alias' domain, by the key that
+// everybody can verify, and by none that the DNS does not show.
+func TestSealing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "example.org", "example.net")
+	s.tend()
+	if k, ok := s.Sealing("example.org"); ok {
+		t.Errorf("sealed by %s before it is published", k.Selector)
+	}
+	for _, k := range s.of("example.org") {
+		if s.Uses("example.org", k.Selector) {
+			t.Errorf("%s is used before it is published", k.Selector)
+		}
+	}
+	s.publish(s.of("example.org")...)
+	s.publish(s.of("example.net")[1]) // Ed25519 alone
+	s.tend()
+	for d, want := range map[addr.Domain]string{
+		"example.org": "example.org/20261125r", "mx.example.org": "example.org/20261125r", "example.net": "/", "example.com": "/", "org": "/",
+	} {
+		k, ok := s.Sealing(d)
+		if got := string(k.Domain) + "/" + k.Selector; got != want || ok != (want != "/") {
+			t.Errorf("%s: %s, %v", d, got, ok)
+		}
+	}
+	if !s.Uses("example.org", "20261125e") || s.Uses("example.org", "20261124e") || s.Uses("example.net", "20261125r") || !s.Uses("example.net", "20261125e") {
+		t.Error("what is used is not told")
+	}
+}

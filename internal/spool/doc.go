@@ -87,7 +87,8 @@
 // What cannot be read or synced at the start may be well at the next one: it
 // is reported and left as it is, and nothing that was there is moved or
 // freed, since one part of the log may explain another. New mail is taken.
-// A format that is newer than this program is refused.
+// A format that is newer than this program is refused; the first version,
+// which knew nothing of what is forwarded, is read as if nothing were.
 //
 // # When a write or sync fails
 //

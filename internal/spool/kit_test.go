@@ -185,12 +185,15 @@ func (w *world) tryCommit(n, size int, riders ...envelope.Change) (*truth, error
 	e := &envelope.Envelope{
 		From:   addr.MustParse(fmt.Sprintf("sender%d@example.org", serial)),
 		Header: []byte("Received: from a by b\r\n"), Client: "192.0.2.1", Origin: envelope.User,
-		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, TLSOptional: true, Form: envelope.EightBit,
+		Account: "sender@example.org", EnvID: "xtext+20", Ret: envelope.RetHdrs, UTF8: true, RequireTLS: true, TLSOptional: true, Unfit: true, Form: envelope.EightBit,
 	}
 	for i := range n {
 		e.Recipients = append(e.Recipients, envelope.Recipient{
 			To: addr.MustParse(fmt.Sprintf("r%d@example.com", i)), ORcpt: "rfc822;x", Notify: envelope.NotifyFailure,
 		})
+		if i%2 == 1 {
+			e.Recipients[i].Via = addr.MustParse("alias@example.org")
+		}
 	}
 	d := w.s.Create()
 	for rest := tr.body; len(rest) > 0; {
@@ -397,11 +400,11 @@ func (w *world) checkWhole(context string, i int, tr *truth) {
 		if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) ||
 			e.Size != int64(len(tr.body)+len(e.Header)) || !e.Received.Equal(tr.env.Received) || e.Client != tr.env.Client ||
 			e.Account != tr.env.Account || e.EnvID != tr.env.EnvID || e.Ret != tr.env.Ret || e.UTF8 != tr.env.UTF8 || e.RequireTLS != tr.env.RequireTLS || e.TLSOptional != tr.env.TLSOptional ||
-			e.Form != tr.env.Form || e.Origin != tr.env.Origin {
+			e.Unfit != tr.env.Unfit || e.Form != tr.env.Form || e.Origin != tr.env.Origin {
 			w.fatalf("%s: message %d has another envelope: %+v", context, i, e)
 		}
 		for k, r := range e.Recipients {
-			if r.To != tr.env.Recipients[k].To || r.ORcpt != tr.env.Recipients[k].ORcpt || r.Notify != tr.env.Recipients[k].Notify {
+			if r.To != tr.env.Recipients[k].To || r.ORcpt != tr.env.Recipients[k].ORcpt || r.Notify != tr.env.Recipients[k].Notify || r.Via != tr.env.Recipients[k].Via {
 				w.fatalf("%s: message %d has another recipient", context, i)
 			}
 			w.checkState(context, i, tr, k, promise{r.Status, r.Attempts, r.Next, r.Reason, false, false})

@@ -129,13 +129,13 @@ func (w *world) compare(tr *truth, m *Message, body []byte) {
 		w.t.Errorf("%v has another body", e.ID)
 	}
 	if e.From != tr.env.From || !bytes.Equal(e.Header, tr.env.Header) || len(e.Recipients) != len(tr.env.Recipients) ||
-		!e.Received.Equal(tr.env.Received) || e.Account != tr.env.Account || e.Origin != tr.env.Origin {
+		!e.Received.Equal(tr.env.Received) || e.Account != tr.env.Account || e.Origin != tr.env.Origin || e.Unfit != tr.env.Unfit {
 		w.t.Errorf("%v has another envelope: %+v", e.ID, e)
 		return
 	}
 	for k, r := range e.Recipients {
 		p := tr.states[k][0]
-		if r.To != tr.env.Recipients[k].To || r.Status != p.status || r.Attempts != p.attempts || !r.Next.Equal(p.next) || r.Reason != p.reason {
+		if r.To != tr.env.Recipients[k].To || r.Via != tr.env.Recipients[k].Via || r.Status != p.status || r.Attempts != p.attempts || !r.Next.Equal(p.next) || r.Reason != p.reason {
 			w.t.Errorf("%v, recipient %d: %+v, not %+v", e.ID, k, r, p)
 		}
 	}
@@ -307,7 +307,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add(whole)
 	f.Add(append(slices.Clone(whole), "body\n"...))
 	f.Add(whole[:len(whole)-1])
-	f.Add([]byte("GPspool2"))
+	f.Add([]byte("GPspool3"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
 		m, err := snapshot.Read(r)
@@ -334,7 +334,8 @@ func TestReadRefuses(t *testing.T) {
 		"cut":          good[:len(good)-1],
 		"flipped":      edit(func(b []byte) []byte { b[len(b)-1] ^= 1; return b }),
 		"no magic":     edit(func(b []byte) []byte { b[0] = 'x'; return b }),
-		"newer":        edit(func(b []byte) []byte { b[7] = '2'; return b }),
+		"newer":        edit(func(b []byte) []byte { b[7] = '3'; return b }),
+		"older":        edit(func(b []byte) []byte { b[7] = '0'; return b }),
 		"huge":         edit(func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff"); return b }),
 		"done already": (&Message{Envelope: &done}).Append(nil),
 		"no id":        (&Message{Envelope: &envelope.Envelope{Recipients: m.Envelope.Recipients}}).Append(nil),

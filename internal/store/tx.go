@@ -49,6 +49,23 @@ func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
 	return rows, nil
 }
 
+// Texts calls f with each row of a query for two texts.
+func (tx *Tx) Texts(query string, f func(a, b string)) error {
+	rows, err := tx.Query(query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var a, b string
+		if err := rows.Scan(&a, &b); err != nil {
+			return err
+		}
+		f(a, b)
+	}
+	return rows.Err()
+}
+
 // QueryRow runs a statement that returns at most one row of interest.
 func (tx *Tx) QueryRow(query string, args ...any) Row {
 	s, err := tx.prepare(query, args)

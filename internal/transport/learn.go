@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net/netip"
@@ -61,7 +62,9 @@ func (e *Engine) report(c *Check, local, remote netip.Addr) {
 	if c.TLSA != nil && c.ours() {
 		count(c.tlsaPolicy(), c.tlsaFailure())
 	}
-	if c.sts.Mode != mtasts.None {
+	// What the TLSA records alone turned away says nothing of MTA-STS: its
+	// owner would look for a fault where there is none.
+	if c.sts.Mode != mtasts.None && !(c.listed && c.turnedAway() && c.trust == nil) {
 		count(c.stsPolicy(), c.stsFailure())
 	}
 	if c.TLSA == nil && c.sts.Mode == mtasts.None && c.Refused == nil {
@@ -89,14 +92,21 @@ func (c *Check) tlsaPolicy() tlsrpt.Policy {
 	return p
 }
 
+// tlsaFailure: records of which none is usable ask for TLS with whoever
+// answers (RFC 7672, section 2.2), so a certificate that failed another
+// policy is no failure of theirs.
 func (c *Check) tlsaFailure() tlsrpt.Failure {
-	switch f := c.tlsFailure(); {
-	case f.Result != "":
-		return f
-	case !c.named():
+	var judged *tls.CertificateVerificationError
+	f := c.tlsFailure()
+	if !c.named() && (f.Result == "" || errors.As(c.failed, &judged)) {
 		return tlsrpt.Failure{Result: tlsrpt.TLSAInvalid, Reason: "no-usable-record"}
 	}
-	return tlsrpt.Failure{}
+	return f
+}
+
+// turnedAway reports whether it was TLSA records that the host did not meet.
+func (c *Check) turnedAway() bool {
+	return errors.Is(c.failed, dane.ErrNoMatch) || errors.Is(c.failed, dane.ErrAnchor)
 }
 
 // stsPolicy is what the domain has promised.
@@ -112,7 +122,7 @@ func (c *Check) stsFailure() tlsrpt.Failure {
 	if !c.listed {
 		return tlsrpt.Failure{Result: tlsrpt.ValidationFailure, Reason: "mx-not-in-policy"}
 	}
-	if f := c.tlsFailure(); f.Result != "" {
+	if f := c.tlsFailure(); f.Result != "" && !c.turnedAway() {
 		return f
 	}
 	return failure(c.trust)

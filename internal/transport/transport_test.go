@@ -308,8 +308,13 @@ func TestReport(t *testing.T) {
 	if _, err := w.session(t, signed, nil, other); !errors.Is(err, dane.ErrNoMatch) {
 		t.Error(err)
 	}
-	want("both fail", sts+" validation-failure (tlsa-mismatch)"+where,
-		`d.example: tlsa mx.d.example ["`+tlsa+`"] [] 1 validation-failure (tlsa-mismatch)`+where)
+	mismatch := `d.example: tlsa mx.d.example ["` + tlsa + `"] [] 1 validation-failure (tlsa-mismatch)` + where
+	want("both fail", sts+" certificate-host-mismatch ()"+where, mismatch)
+	sound, pool := w.state(t, "mx.d.example")
+	if _, err := w.session(t, signed, pool, sound); !errors.Is(err, dane.ErrNoMatch) {
+		t.Error(err)
+	}
+	want("only the records fail", mismatch)
 	if _, err := w.session(t, hop, nil, other); err != nil {
 		t.Error(err)
 	}
@@ -337,6 +342,28 @@ func TestReport(t *testing.T) {
 	c.Missing()
 	w.Learn(c, netip.Addr{}, netip.Addr{}) // nobody to be told
 	want("nothing")
+}
+
+// Of a message that waives TLS nothing is reported or remembered, whatever
+// came of its session: so no TLS report is about the mail that brings one (RFC
+// 8460, section 5.3.1).
+func TestWaivedIsNotReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(`_mta-sts.d.example. TXT "v=STSv1; id=1"`)
+	w.policy = mtasts.Policy{Mode: mtasts.Enforce, MX: []mtasts.Pattern{"other.example"}, MaxAge: time.Hour}
+	foreign, _ := w.state(t, "x.example")
+	for _, s := range []*tls.ConnectionState{nil, foreign} {
+		k, err := w.session(t, Hop{Domain: "d.example", Host: "mx.d.example", Port: 25, Optional: true}, nil, s)
+		if err != nil || k.Level != Opportunistic {
+			t.Errorf("%v, %v", k.Level, err)
+		}
+	}
+	if list := w.reported(t); len(list) > 0 {
+		t.Errorf("%q", list)
+	}
+	if r, err := w.Level(t.Context(), "d.example"); err != nil || r != (Reached{}) {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // TestFailures: how a report calls each error.

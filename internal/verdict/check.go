@@ -37,6 +37,10 @@ type Checker struct {
 	Choices map[addr.Domain]Action
 }
 
+// Everybody is in Choices for all domains without a choice of their own, but
+// for ours: who speaks in our name is no matter of what others publish.
+const Everybody addr.Domain = "*"
+
 // nullTime bounds the look-up at MAIL, where nothing has arrived yet.
 const nullTime = 5 * time.Second
 
@@ -136,6 +140,8 @@ func (k *Check) read() (f Facts) {
 		switch {
 		case strings.HasPrefix(name, "list-"):
 			f.List = true
+		case name == "subject": // RFC 8460, section 5.3; RFC 9990, section 3.4.2
+			f.Report = f.Report || strings.HasPrefix(strings.TrimSpace(field.Value()), "Report Domain:")
 		case name == "sender", name == "reply-to", strings.HasPrefix(name, "resent-"):
 			f.Nobody = false
 		}
@@ -152,12 +158,7 @@ func (k *Check) compare(ctx context.Context, f *Facts) (err error) {
 	if f.Own, err = k.c.isOwn(ctx, f.Author.Domain); err != nil {
 		return err
 	}
-	for d := range upward(f.Author.Domain) {
-		if choice, ok := k.c.Choices[d]; ok {
-			f.Choice = &choice
-			break
-		}
-	}
+	f.Choice = k.c.choice(f.Author.Domain, f.Own)
 	for _, d := range f.Author.Shown {
 		own, err := k.c.isOwn(ctx, d)
 		if err != nil {
@@ -168,6 +169,20 @@ func (k *Check) compare(ctx context.Context, f *Facts) (err error) {
 		}
 	}
 	f.Forwarder = k.forwarder(f)
+	return nil
+}
+
+// choice returns what the operator wants for authors of a domain: the choice
+// for it, or for the nearest above it, or for everybody; nil if there is none.
+func (c *Checker) choice(d addr.Domain, own bool) *Action {
+	for name := range upward(d) {
+		if a, ok := c.Choices[name]; ok {
+			return &a
+		}
+	}
+	if a, ok := c.Choices[Everybody]; ok && !own {
+		return &a
+	}
 	return nil
 }
 

@@ -198,6 +198,24 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
+// A choice for everybody is for those without one of their own, and never
+// for us.
+func TestChoiceForEverybody(t *testing.T) {
+	t.Parallel()
+	c := checker(resolve.NewFake(zone))
+	for _, everybody := range []Action{Accept, Junk, Reject} {
+		c.Choices = map[addr.Domain]Action{Everybody: everybody, "b.example": Junk}
+		for from, want := range map[string]Action{
+			"a.example": everybody, "x.a.example": everybody, "without.policy.test": everybody, "x.b.example": Junk,
+			"ours.example": Reject, "x.ours.example": Reject,
+		} {
+			if v := finish(t, c, "192.0.2.9", "x@q.example", "From: x@"+from+"\r\n"); v.Action != want {
+				t.Errorf("%v for everybody, %s: %v, %q", everybody, from, v.Action, v.Reasons)
+			}
+		}
+	}
+}
+
 // A choice is for a domain and those below it, the nearest first.
 func TestChoices(t *testing.T) {
 	t.Parallel()

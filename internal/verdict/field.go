@@ -32,7 +32,7 @@ func (f *Facts) Results(id string) authres.Results {
 	} else {
 		rs.Results = append(rs.Results, authres.Result{Method: "dmarc", Value: "permerror", Reason: f.Problem.Error()})
 	}
-	if f.ARC.Status != arc.None {
+	if f.ARC.Status != arc.None && f.ARC.Err == nil { // there is no word for what could not be found out
 		rs.Results = append(rs.Results, f.ARC.Auth())
 	}
 	for i, r := range rs.Results {

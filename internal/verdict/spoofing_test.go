@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -277,7 +278,8 @@ func TestSpoofing(t *testing.T) {
 	publish(f, bankKey, "s._domainkey.bank.example")
 	publish(f, evilKey, "s._domainkey.evil.example")
 	publish(f, evilKey, "s._domainkey.bank.example.evil.example")
-	c := checker(f)
+	c, lenient := checker(f), checker(f)
+	lenient.Choices = map[addr.Domain]Action{Everybody: Accept}
 	// The signatures of the attacks are good but for what is wrong with them.
 	genuine := attack{header: bank, sign: raw(bankKey, "d=bank.example; s=s", len(body))}
 	if got := marked(t, genuine.run(t, c)); len(got) != 1 || got[0] != "bank.example" {
@@ -290,6 +292,9 @@ func TestSpoofing(t *testing.T) {
 		for _, a := range group.list {
 			v := a.run(t, c)
 			marks := marked(t, v)
+			if chosen := marked(t, a.run(t, lenient)); !slices.Equal(chosen, marks) {
+				t.Errorf("%s: marked %q, and %q because the operator accepts it", a.name, marks, chosen)
+			}
 			for _, m := range marks {
 				if m == "bank.example" || strings.HasSuffix(m, ".bank.example") {
 					t.Errorf("%s: %s is marked as verified", a.name, m)
@@ -347,4 +352,6 @@ const spoofingText = `# Display spoofing
 What becomes of attempts to be shown as ` + "`admin@bank.example`" + `, sent from 192.0.2.66. ` + "`bank.example`" + ` publishes SPF, DKIM and DMARC with p=reject; ` + "`evil.example`" + ` is the attacker's, and everything about it is in order. The techniques are those of "Composition Kills: A Case Study of Email Sender Authentication" (Chen, Paxson, Jiang, 2020; its tool is espoofer) and our own. This page is made by a test (` + "`internal/verdict/spoofing_test.go`" + `).
 
 "Marked as verified" is the domain for which Authentication-Results says dmarc=pass: what a reader may show a mark for. It is never the bank's. Where a message is accepted although it names the bank somewhere, its author is verified as somebody else, or as nobody, and a reader that shows the author's address shows that one. Control characters, bare CR and LF and NUL are refused by the session before any of this is asked; here they are asked nevertheless.
+
+The verdicts are those of a server whose operator chose nothing. What an operator chooses for a domain (` + "`[[sender]]`" + `) changes what becomes of unproven mail in its name, never the mark: [decisions/0011](decisions/0011-operators-choice.md).
 `

@@ -23,7 +23,8 @@
 //   - Where the sender's DNS fails, the message is to be tried again. Where
 //     it is our own resolver that does not answer, the message is accepted
 //     and marked, since all mail would wait else.
-//   - What the operator chose for an author's domain goes before all that.
+//   - What the operator chose for an author's domain goes before all that:
+//     docs/decisions/0011-operators-choice.md.
 //   - A name that shows somebody else's address goes to Junk unless the
 //     author is proved, and always where the address is one of ours.
 //
@@ -87,6 +88,7 @@ type Facts struct {
 
 	Nobody   bool        // no field names any sender that a reader could show
 	List     bool        // it has fields of a mailing list: RFC 2369, 2919
+	Report   bool        // it says that it is a report, of DMARC or on TLS
 	Own      bool        // the author's domain is ours, or below one that is
 	Choice   *Action     // what the operator wants done where nothing shows that it is the author's; nil: what follows
 	ShownOwn addr.Domain // a domain of ours that a name shows, in place of the author's
@@ -170,10 +172,7 @@ func (v *Verdict) dmarc() {
 	if f.Problem != nil {
 		return
 	}
-	status, policy := f.DMARC.Status, f.DMARC.Policy
-	if (f.Own || f.Choice != nil) && status != dmarc.TempError {
-		status, policy = f.own()
-	}
+	status, policy := f.standing()
 	switch {
 	case status == dmarc.Pass:
 		v.because(Accept, "%s", f.DMARC.Reason)
@@ -181,6 +180,8 @@ func (v *Verdict) dmarc() {
 		v.because(Accept, "%s, which is trusted, found that %s stood behind it", f.Forwarder, f.Author.Domain)
 	case status == dmarc.TempError && f.resolverDown():
 		v.because(Accept, "nothing could be verified: our own DNS resolver does not answer")
+	case status == dmarc.TempError && f.takesAny():
+		v.chosen(Accept)
 	case status == dmarc.TempError:
 		v.refuse(Defer, 451, "4.4.3", "the DNS of "+string(f.Author.Domain)+" does not answer, so its mail cannot be verified; try again later")
 		v.reply.Cause = f.DMARC.Err
@@ -192,6 +193,10 @@ func (v *Verdict) dmarc() {
 		v.because(Accept, "%s", f.DMARC.Reason)
 	}
 }
+
+// takesAny reports whether the operator wants the author's mail whatever is
+// found out, so that nothing need be waited for.
+func (f *Facts) takesAny() bool { return f.Choice != nil && *f.Choice == Accept }
 
 // chosen does with a failure what the operator wants.
 func (v *Verdict) chosen(a Action) {
@@ -254,6 +259,14 @@ func (f *Facts) signed() bool {
 	return false
 }
 
+// standing is what DMARC comes to here.
+func (f *Facts) standing() (dmarc.Status, dmarc.Policy) {
+	if (f.Own || f.Choice != nil) && f.DMARC.Status != dmarc.TempError {
+		return f.own()
+	}
+	return f.DMARC.Status, f.DMARC.Policy
+}
+
 // own is what DMARC comes to for a domain of ours, or one that the operator
 // chose for, as if it published p=reject.
 func (f *Facts) own() (dmarc.Status, dmarc.Policy) {
@@ -286,7 +299,7 @@ func (f *Facts) resolverDown() bool {
 // 8.6. A failure alone refuses nothing, since forwarding breaks it.
 func (v *Verdict) spf() {
 	f := &v.Facts
-	if f.SPF.Status != spf.TempError || f.DMARC.Status == dmarc.Pass || f.resolverDown() || f.proven() {
+	if f.SPF.Status != spf.TempError || f.DMARC.Status == dmarc.Pass || f.resolverDown() || f.proven() || f.Problem == nil && f.takesAny() {
 		return
 	}
 	v.refuse(Defer, 451, "4.4.3", "the DNS of "+f.SPF.Domain+" does not answer, so its mail cannot be verified; try again later")

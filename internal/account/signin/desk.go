@@ -25,6 +25,7 @@ import (
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
@@ -57,6 +58,10 @@ type Options struct {
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
+
+	// Tried is told of each exchange that was decided. It does not wait, and
+	// keeps no reference to the event.
+	Tried func(*activity.Event)
 }
 
 // Desk is where people sign in. Its methods may be called from any goroutine.

@@ -8,6 +8,8 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
+	"gatepost/internal/account/throttle"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
 )
@@ -173,7 +175,11 @@ func (x *Exchange) identify(ctx context.Context, login, authzid string) error {
 
 // wait holds the exchange back when there were failures before it.
 func (x *Exchange) wait(ctx context.Context) error {
-	if err := x.desk.throttle.Wait(ctx, x.claim.key(), x.from); err != nil {
+	err := x.desk.throttle.Wait(ctx, x.claim.key(), x.from)
+	if errors.Is(err, throttle.ErrBusy) {
+		x.tell(activity.Later, err.Error(), nil)
+	}
+	if err != nil {
 		return errLater(err)
 	}
 	return nil
@@ -200,6 +206,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		d.throttle.Passed(x.claim.key(), x.from)
 		d.o.SignIns.Add(1)
 		d.people.Used(c)
+		x.tell(activity.Done, "", c)
 		x.log("signed in", "account", p.Address.String())
 		return p.Address.String(), nil
 	}
@@ -211,6 +218,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 // that is nobody's: people type their password into the wrong field.
 func (x *Exchange) refuse(cause error) error {
 	x.desk.o.Refused.Add(1)
+	x.tell(activity.Refused, reason(cause), nil)
 	args := []any{"reason", cause}
 	if p := x.claim.person; p != nil {
 		args = append(args, "account", p.Address.String())

@@ -24,6 +24,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
@@ -47,6 +48,7 @@ type desk struct {
 	people                   map[addr.Address]*record.Person
 	used                     []int64
 	networks                 int
+	tried                    []activity.Event
 	signIns, refused, hashes atomic.Int64
 }
 
@@ -74,6 +76,7 @@ func newDesk(t testing.TB, change ...func(*Options)) *desk {
 	o := Options{
 		Keys: k, Clock: fake, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(&d.log, nil)),
 		Cost: secret.Cost{Time: 1, Memory: 64, Lanes: 1}, HashRuns: 2, ScramForPasswords: true,
+		Tried:   func(e *activity.Event) { d.tried = append(d.tried, *e) },
 		SignIns: &d.signIns, Refused: &d.refused, Hashes: &d.hashes,
 	}
 	for _, f := range change {
@@ -840,5 +843,43 @@ func BenchmarkScram(b *testing.B) {
 			b.Fatal(err)
 		}
 		d.used = d.used[:0]
+	}
+}
+
+// What people review says what happened and holds no secret either.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	p := d.add(address, password)
+	phone := d.addDevice(p)
+	run := func(c client, mechanism string) { d.run(mechanism, c, d.elsewhere(), true) }
+	run(plain("", address, password), sasl.Plain)
+	run(d.scramClient(address, phone, "", true), sasl.ScramPlus)
+	run(plain("", address, "wr0ng-secret"), sasl.Plain)
+	run(d.scramClient(address, "wr0ng-secret", "", false), sasl.Scram)
+	run(plain("", "typ0-secret", "wr0ng-secret"), sasl.Plain)
+	run(plain("victim@example.org", address, password), sasl.Plain)
+	run(func([]byte) []byte { return []byte("n,,n=bad=secret,r=x") }, sasl.Scram)
+	p.Frozen = true
+	run(plain("", address, password), sasl.Plain)
+	var got []string
+	for _, e := range d.tried {
+		if e.Client.Version != tls.VersionTLS13 || e.Client.Group == 0 || !e.Client.Address.IsValid() || (e.Owner == 0) != (e.Account == "") {
+			t.Errorf("%+v", e)
+		}
+		got = append(got, strings.Join([]string{string(e.Outcome), e.Account, e.Mechanism, e.Credential, e.Detail}, "|"))
+	}
+	want := []string{
+		"done|" + address + "|PLAIN|password|",
+		"done|" + address + "|SCRAM-SHA-256-PLUS|device phone|",
+		"refused|" + address + "|PLAIN||wrong password",
+		"refused|" + address + "|SCRAM-SHA-256||wrong password",
+		"refused||PLAIN||there is no such account",
+		"refused|" + address + "|PLAIN||it asked to act as somebody else",
+		"refused||SCRAM-SHA-256||it made no sense",
+		"refused|" + address + "|PLAIN||the account is frozen",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s\nwant %s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

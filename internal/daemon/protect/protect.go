@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"gatepost/internal/clock"
+	"gatepost/internal/courier"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/proof"
 	"gatepost/internal/reach"
-	"gatepost/internal/reputation"
 	"gatepost/internal/resolve"
 	"gatepost/internal/store"
 	"gatepost/internal/tlsrpt"
@@ -53,7 +53,7 @@ type Protection struct {
 
 	o       Options
 	fetcher atomic.Pointer[mtasts.Fetcher] // by the settings of now
-	poster  atomic.Pointer[reputation.Poster]
+	poster  atomic.Pointer[courier.Poster]
 }
 
 // New puts it together. Close must be called before the store is closed.
@@ -82,7 +82,7 @@ func (p *Protection) Set(s Settings) {
 	d := &reach.Dialer{Guard: reach.Guard{Private: s.Private}, Resolver: p.o.Resolver, IPv6: s.IPv6, Dial: p.o.Dial}
 	p.Engine.SetFloor(s.Floor)
 	p.fetcher.Store(&mtasts.Fetcher{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
-	p.poster.Store(&reputation.Poster{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
+	p.poster.Store(&courier.Poster{Dial: d.DialContext, Roots: s.Roots, Clock: p.o.Clock})
 }
 
 // Post hands a TLS report over at a URL.

@@ -264,19 +264,20 @@ func unchanged(p []byte, tab int) int {
 
 // pairless returns a number of octets at the start of p, some 32 at a time,
 // among which is no space that a space, a tab or a CR follows. Now and then
-// it stops at another octet behind a space: it looks only at whether that has
-// a bit of 0xd2.
+// it stops at others: what follows it takes for one of the three unless it has
+// a bit of 0x52, and it looks past the top bit.
 func pairless(p []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	const ones, sevens, highs = 0x0101010101010101, 0x7f7f7f7f7f7f7f7f, 0x8080808080808080
+	const some = ' ' * ones
 	le, n := binary.LittleEndian, len(p)
 	for len(p) >= 33 {
 		q := (*[33]byte)(p)
-		a := le.Uint64(q[0:]) ^ ' '*ones | le.Uint64(q[1:])&(0xd2*ones)
-		b := le.Uint64(q[8:]) ^ ' '*ones | le.Uint64(q[9:])&(0xd2*ones)
-		c := le.Uint64(q[16:]) ^ ' '*ones | le.Uint64(q[17:])&(0xd2*ones)
-		d := le.Uint64(q[24:]) ^ ' '*ones | le.Uint64(q[25:])&(0xd2*ones)
+		a := (le.Uint64(q[0:])^some)&sevens | le.Uint64(q[1:])&(0x52*ones)
+		b := (le.Uint64(q[8:])^some)&sevens | le.Uint64(q[9:])&(0x52*ones)
+		c := (le.Uint64(q[16:])^some)&sevens | le.Uint64(q[17:])&(0x52*ones)
+		d := (le.Uint64(q[24:])^some)&sevens | le.Uint64(q[25:])&(0x52*ones)
 		// Has one of them an octet of zero?
-		if ((a-ones)&^a|(b-ones)&^b|(c-ones)&^c|(d-ones)&^d)&highs != 0 {
+		if (a+sevens)&(b+sevens)&(c+sevens)&(d+sevens)&highs != highs {
 			break
 		}
 		p = p[32:]

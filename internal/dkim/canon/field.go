@@ -18,20 +18,31 @@ func AppendField(buf, raw []byte, f Form) []byte {
 	buf = append(buf, ':')
 	space := false
 	start := len(buf)
-	for _, b := range raw[colon+1:] {
-		switch b {
-		case '\r', '\n': // unfolded
-		case ' ', '\t':
-			space = true
-		default:
-			if space && len(buf) > start {
-				buf = append(buf, ' ')
-			}
-			space = false
-			buf = append(buf, b)
+	for rest := raw[colon+1:]; len(rest) > 0; {
+		n := word(rest)
+		if n == 0 { // unfolded: line ends go
+			space = space || rest[0] == ' ' || rest[0] == '\t'
+			rest = rest[1:]
+			continue
 		}
+		if space && len(buf) > start {
+			buf = append(buf, ' ')
+		}
+		space = false
+		buf = append(buf, rest[:n]...)
+		rest = rest[n:]
 	}
 	return append(buf, "\r\n"...)
+}
+
+// word returns how many octets stand before white space or a line end.
+func word(p []byte) int {
+	for i, b := range p {
+		if b <= ' ' && (b == ' ' || b == '\t' || b == '\r' || b == '\n') {
+			return i
+		}
+	}
+	return len(p)
 }
 
 // WithoutValue returns a signature field without the value of its b= tag:

@@ -3,41 +3,55 @@
 // lock.
 //
 // Lines take turns. Who holds slots for long counts too: a line gets a second
-// slot only while fewer than Spare are taken, and cold lines, which have not
-// proven to be quick, hold no more than Chill together. So neither one slow
-// line nor thousands of dead ones can take all. A quick line that had nothing
-// to do has turns apart from those that have fallen behind: thousands of long
-// lines are not in the way of a single message.
+// slot only while fewer than Spare are taken, those not known to be quick hold
+// no more than Chill together, and of these the ones known to be slow no more
+// than Freeze. So neither one slow line nor thousands of dead ones can take
+// all, and who is new need not wait behind the dead. A quick line that had
+// nothing to do has turns apart from those that have fallen behind: thousands
+// of long lines are not in the way of a single message.
 package slot
 
 // Pool is a number of slots and the lines that wait for one.
 type Pool[T any] struct {
-	Max   int // slots
-	Chill int // how many of them cold lines may hold
-	Spare int // how many may be taken when a line is given a further one
+	Max    int // slots
+	Chill  int // how many of them lines may hold that are not known to be quick
+	Freeze int // how many of those may be known to be slow
+	Spare  int // how many may be taken when a line is given a further one
 
 	taken int
-	cold  int // of those taken, given to cold lines
+	held  [paces]int // of those taken, by the pace of who got them
 	rings [kinds]ring[T]
-	turn  int // fresh, first or coldFirst: which is asked first
+	turn  int // which of the rings before further is asked first
 }
+
+// Pace is what is known of how long a line holds a slot.
+type Pace uint8
+
+// The paces.
+const (
+	Unknown Pace = iota
+	Quick
+	Slow // or dead
+	paces
+)
 
 // What lines ask for.
 const (
-	fresh     = iota // the first slot of a quick line that had no use for one
-	first            // the first slot of a quick line that has had turns
-	coldFirst        // the first slot of a cold line
-	further          // a slot beside others of the line
+	fresh        = iota // the first slot of a quick line that had no use for one
+	first               // the first slot of a quick line that has had turns
+	unknownFirst        // the first slot of a line of which nothing is known
+	slowFirst           // the first slot of a slow line
+	further             // a slot beside others of the line
 	kinds
 	none = -1
 )
 
-// Line is one that waits for slots, for T. Its user sets Window, Cold and
+// Line is one that waits for slots, for T. Its user sets Window, Pace and
 // Idle, and calls Update after.
 type Line[T any] struct {
 	Of     T
-	Window int  // how many slots it may hold
-	Cold   bool // it is not known to be quick
+	Window int // how many slots it may hold
+	Pace   Pace
 	Idle   bool // it has no use for a slot now
 
 	running    int
@@ -50,10 +64,10 @@ type Line[T any] struct {
 func (l *Line[T]) Running() int { return l.running }
 
 // Slot is a slot that a line holds.
-type Slot struct{ cold bool }
+type Slot struct{ pace Pace }
 
 // Take gives a slot to the line whose turn it is; ok is false if there is no
-// such line or no slot for it. Fresh, quick and cold lines alternate; further
+// such line or no slot for it. The kinds of first slots alternate; further
 // slots come after all of them.
 func (p *Pool[T]) Take() (l *Line[T], s Slot, ok bool) {
 	for i := range further {
@@ -71,33 +85,35 @@ func (p *Pool[T]) Take() (l *Line[T], s Slot, ok bool) {
 
 func (p *Pool[T]) allows(k int) bool {
 	switch k {
-	case coldFirst:
-		return p.taken < p.Max && p.cold < p.Chill
+	case unknownFirst:
+		return p.taken < p.Max && p.cold() < p.Chill
+	case slowFirst:
+		return p.taken < p.Max && p.cold() < p.Chill && p.held[Slow] < p.Freeze
 	case further:
 		return p.taken < p.Spare
 	}
 	return p.taken < p.Max
 }
 
+// cold returns how many slots are held by who was not known to be quick.
+func (p *Pool[T]) cold() int { return p.held[Unknown] + p.held[Slow] }
+
 func (p *Pool[T]) give(l *Line[T]) Slot {
 	l.running++
 	l.rested = false
 	p.taken++
-	if l.Cold {
-		p.cold++
-	}
+	s := Slot{l.Pace}
+	p.held[s.pace]++
 	p.leave(l) // its turn is over, also if it asks for the same again
 	p.Update(l)
-	return Slot{l.Cold}
+	return s
 }
 
 // Free takes a slot back.
 func (p *Pool[T]) Free(l *Line[T], s Slot) {
 	l.running--
 	p.taken--
-	if s.cold {
-		p.cold--
-	}
+	p.held[s.pace]--
 	p.Update(l)
 }
 
@@ -132,8 +148,10 @@ func (l *Line[T]) asks() int {
 		return none
 	case l.running > 0:
 		return further
-	case l.Cold:
-		return coldFirst
+	case l.Pace == Unknown:
+		return unknownFirst
+	case l.Pace == Slow:
+		return slowFirst
 	case l.rested:
 		return fresh
 	}

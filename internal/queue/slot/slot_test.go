@@ -8,9 +8,9 @@ import (
 
 func TestTurns(t *testing.T) {
 	t.Parallel()
-	p := Pool[string]{Max: 4, Chill: 4, Spare: 4}
+	p := Pool[string]{Max: 4, Chill: 4, Freeze: 4, Spare: 4}
 	for _, name := range []string{"a", "b", "c"} {
-		p.Update(&Line[string]{Of: name, Window: 9})
+		p.Update(&Line[string]{Of: name, Window: 9, Pace: Quick})
 	}
 	got := ""
 	for l, _, ok := p.Take(); ok; l, _, ok = p.Take() {
@@ -25,13 +25,13 @@ func TestTurns(t *testing.T) {
 // had too much, nor do they wait for ever.
 func TestFresh(t *testing.T) {
 	t.Parallel()
-	p := Pool[string]{Max: 1, Chill: 1, Spare: 1}
+	p := Pool[string]{Max: 1, Chill: 1, Freeze: 1, Spare: 1}
 	long := map[string]*Line[string]{}
 	for _, name := range []string{"a", "b", "c", "d"} {
-		long[name] = &Line[string]{Of: name, Window: 1}
+		long[name] = &Line[string]{Of: name, Window: 1, Pace: Quick}
 		p.Update(long[name])
 	}
-	single := &Line[string]{Of: "x", Window: 1, Idle: true}
+	single := &Line[string]{Of: "x", Window: 1, Pace: Quick, Idle: true}
 	p.Update(single)
 	got := ""
 	for range 6 {
@@ -49,6 +49,34 @@ func TestFresh(t *testing.T) {
 	}
 }
 
+// A line of which nothing is known does not wait behind thousands of dead
+// ones, though they hold their slots for long.
+func TestUnknown(t *testing.T) {
+	t.Parallel()
+	p := Pool[string]{Max: 8, Chill: 6, Freeze: 3, Spare: 4}
+	for range 100 {
+		p.Update(&Line[string]{Of: "dead", Window: 1, Pace: Slow})
+	}
+	got := ""
+	for l, _, ok := p.Take(); ok; l, _, ok = p.Take() {
+		got += l.Of + " "
+	}
+	if got != "dead dead dead " {
+		t.Errorf("dead lines take %q", got)
+	}
+	for range 4 {
+		p.Update(&Line[string]{Of: "new", Window: 1})
+	}
+	for range 3 {
+		if l, _, ok := p.Take(); !ok || l.Of != "new" {
+			t.Errorf("a new line waits behind the dead: %v", l)
+		}
+	}
+	if l, _, ok := p.Take(); ok {
+		t.Errorf("%s takes what is kept for quick lines", l.Of)
+	}
+}
+
 // The bounds hold whatever lines do, and no slot stays free that a line may
 // have.
 func TestBounds(t *testing.T) {
@@ -58,38 +86,41 @@ func TestBounds(t *testing.T) {
 		s Slot
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		p := Pool[int]{Max: 8, Chill: 6, Spare: 4}
+		p := Pool[int]{Max: 8, Chill: 6, Freeze: 3, Spare: 4}
 		lines := make([]Line[int], 10)
 		for i := range lines {
-			lines[i] = Line[int]{Of: i, Idle: true, Window: 1, Cold: true}
+			lines[i] = Line[int]{Of: i, Idle: true, Window: 1}
 		}
 		var slots []held
-		cold := 0
+		by := map[Pace]int{}
 		t.Repeat(map[string]func(*rapid.T){
 			"change": func(t *rapid.T) {
 				l := &lines[rapid.IntRange(0, len(lines)-1).Draw(t, "line")]
-				l.Idle, l.Cold, l.Window = rapid.Bool().Draw(t, "idle"), rapid.Bool().Draw(t, "cold"), rapid.IntRange(1, 3).Draw(t, "window")
+				l.Idle, l.Pace, l.Window = rapid.Bool().Draw(t, "idle"), Pace(rapid.IntRange(0, 2).Draw(t, "pace")), rapid.IntRange(1, 3).Draw(t, "window")
 				p.Update(l)
 			},
 			"take": func(t *rapid.T) {
 				before := len(slots)
+				room := [paces]bool{
+					Quick:   true,
+					Unknown: by[Unknown]+by[Slow] < p.Chill,
+					Slow:    by[Unknown]+by[Slow] < p.Chill && by[Slow] < p.Freeze,
+				}
 				l, s, ok := p.Take()
 				if !ok {
 					for i := range lines {
 						l := &lines[i]
-						free := before < p.Max && l.running == 0 && (!l.Cold || cold < p.Chill) || before < p.Spare
+						free := l.running == 0 && before < p.Max && room[l.Pace] || l.running > 0 && before < p.Spare
 						if !l.Idle && l.running < l.Window && free {
 							t.Fatalf("line %d gets no slot: %+v", i, *l)
 						}
 					}
 					return
 				}
-				if l.Idle || l.running > l.Window || l.running > 1 && before >= p.Spare || s.cold && cold >= p.Chill {
+				if l.Idle || l.running > l.Window || l.running > 1 && before >= p.Spare || l.running == 1 && !room[s.pace] {
 					t.Fatalf("a slot too many: %+v beside %d", *l, before)
 				}
-				if s.cold {
-					cold++
-				}
+				by[s.pace]++
 				slots = append(slots, held{l, s})
 			},
 			"free": func(t *rapid.T) {
@@ -98,14 +129,12 @@ func TestBounds(t *testing.T) {
 				}
 				i := rapid.IntRange(0, len(slots)-1).Draw(t, "slot")
 				p.Free(slots[i].l, slots[i].s)
-				if slots[i].s.cold {
-					cold--
-				}
+				by[slots[i].s.pace]--
 				slots = append(slots[:i], slots[i+1:]...)
 			},
 			"": func(t *rapid.T) {
-				if p.taken != len(slots) || p.cold != cold || len(slots) > p.Max {
-					t.Fatalf("%d taken, %d cold; held %d, %d", p.taken, p.cold, len(slots), cold)
+				if p.taken != len(slots) || p.cold() != by[Unknown]+by[Slow] || len(slots) > p.Max {
+					t.Fatalf("%d taken, %d cold; held %d, %v", p.taken, p.cold(), len(slots), by)
 				}
 			},
 		})

@@ -388,21 +388,36 @@ func TestErrors(t *testing.T) {
 	b.expect(1, 2)
 }
 
-func TestNewerVersion(t *testing.T) {
-	t.Parallel()
-	b := newLogbook(t)
-	b.write(message(1))
+// date makes the segment one that another version has written.
+func (b *logbook) date(version byte) {
 	head := wire.SegmentHead{Gen: 1, Tag: b.seg.Tag, Size: testSize}.Encode()
-	head[7] = '9'
+	head[7] = version
 	sum := wire.Checksum(head[:32])
 	copy(head[32:], []byte{byte(sum), byte(sum >> 8), byte(sum >> 16), byte(sum >> 24)})
 	h, err := b.fs.Open(b.seg.Path)
 	b.must(err)
 	_, err = h.WriteAt(head, 0)
 	b.must(err)
+}
+
+// The first version is read as it was written.
+func TestFirstVersion(t *testing.T) {
+	t.Parallel()
+	b := newLogbook(t)
+	b.write(message(1))
+	b.date('1')
+	b.told(b.read())
+	b.expect(1)
+}
+
+func TestNewerVersion(t *testing.T) {
+	t.Parallel()
+	b := newLogbook(t)
+	b.write(message(1))
+	b.date('9')
 	b.start()
 	before := b.fs.Fingerprint()
-	_, _, err = Read(b.pool, b.blobs, slog.New(slog.DiscardHandler))
+	_, _, err := Read(b.pool, b.blobs, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "newer version of Gatepost (format 9)") {
 		t.Errorf("it is read: %v", err)
 	}

@@ -166,7 +166,7 @@ func TestNewerVersion(t *testing.T) {
 	r.write(r.take(), 3)
 	g := r.take()
 	head := wire.SegmentHead{Gen: g.Gen, Tag: g.Tag, Size: g.Size}.Encode()
-	head[7] = '2'
+	head[7] = '3'
 	sum := wire.Checksum(head[:32])
 	head[32], head[33], head[34], head[35] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
 	_, err := g.file.WriteAt(head, 0)
@@ -174,7 +174,7 @@ func TestNewerVersion(t *testing.T) {
 	before := r.fs.Fingerprint()
 	p := &Pool{FS: r.fs, Dir: testDir, Size: testSize}
 	_, err = p.Open()
-	if err == nil || !strings.Contains(err.Error(), "newer version of Gatepost (format 2)") || !strings.Contains(err.Error(), g.Path) {
+	if err == nil || !strings.Contains(err.Error(), "newer version of Gatepost (format 3)") || !strings.Contains(err.Error(), g.Path) {
 		t.Errorf("opened with %v", err)
 	}
 	if r.fs.Fingerprint() != before {

@@ -34,8 +34,12 @@ type inline struct{ *io.SectionReader }
 
 func (inline) Close() error { return nil }
 
-// magic begins an encoded message; its last letter is the version.
-const magic = "GPspool1"
+// magic begins an encoded message; its last letter is the version. The first
+// version is read like this one: see the package wire.
+const (
+	magic        = "GPspool2"
+	firstVersion = '1'
+)
 
 // headSize is what precedes the meta of an encoded message: magic, length,
 // CRC32C.
@@ -71,7 +75,7 @@ func Read(r io.Reader) (*Message, error) {
 		return nil, ErrFormat
 	case head[len(magic)-1] > magic[len(magic)-1]:
 		return nil, errors.New("the message was written by a newer Gatepost")
-	case head[len(magic)-1] < magic[len(magic)-1] || length > maxMeta:
+	case head[len(magic)-1] < firstVersion || length > maxMeta:
 		return nil, ErrFormat
 	}
 	// What is announced is believed only as it comes.

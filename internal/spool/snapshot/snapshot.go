@@ -121,14 +121,14 @@ func (s *Snapshot) message(m *saved) *Message {
 	e := m.entry.Envelope
 	c := &envelope.Envelope{
 		ID: e.ID, Received: e.Received, From: e.From, Origin: e.Origin, Account: e.Account, Client: e.Client,
-		Ret: e.Ret, EnvID: e.EnvID, UTF8: e.UTF8, Form: e.Form, RequireTLS: e.RequireTLS, TLSOptional: e.TLSOptional, Header: e.Header, Size: e.Size,
+		Ret: e.Ret, EnvID: e.EnvID, UTF8: e.UTF8, Form: e.Form, RequireTLS: e.RequireTLS, TLSOptional: e.TLSOptional, Unfit: e.Unfit, Header: e.Header, Size: e.Size,
 		Held: m.held, Delayed: m.delayed,
 		Recipients: make([]envelope.Recipient, len(e.Recipients)),
 	}
 	for i := range c.Recipients {
 		r, st := &e.Recipients[i], &s.states[m.first+i]
 		c.Recipients[i] = envelope.Recipient{
-			To: r.To, ORcpt: r.ORcpt, Notify: r.Notify,
+			To: r.To, ORcpt: r.ORcpt, Notify: r.Notify, Via: r.Via,
 			Status: st.status, Attempts: st.attempts, Next: st.next, Reason: st.reason,
 		}
 	}

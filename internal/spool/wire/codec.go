@@ -25,8 +25,14 @@ const (
 	flagLast // with this change the message is done
 	flagRequireTLS
 	flagTLSOptional
-	flagsAll = 1<<iota - 1
+	flagUnfit
+	flagsAll      = 1<<iota - 1
+	flagsOfChange = flagLast<<1 - 1
 )
+
+// viaFollows is set beside the bits of Notify where the address follows that
+// a recipient was sent to.
+const viaFollows = 1 << 7
 
 // Content says where a body is and how to know it.
 type Content struct {
@@ -51,6 +57,9 @@ func AppendEnvelope(b []byte, e *envelope.Envelope, c Content) []byte {
 	if e.TLSOptional {
 		flags |= flagTLSOptional
 	}
+	if e.Unfit {
+		flags |= flagUnfit
+	}
 	b = append(b, e.ID[:]...)
 	b = append(b, flags, byte(e.Origin), byte(e.Ret), byte(e.Form))
 	b = appendTime(b, e.Received)
@@ -69,7 +78,12 @@ func AppendEnvelope(b []byte, e *envelope.Envelope, c Content) []byte {
 		r := &e.Recipients[i]
 		b = appendAddress(b, r.To)
 		b = appendText(b, r.ORcpt)
-		b = append(b, byte(r.Notify), byte(r.Status))
+		if r.Via.IsNull() {
+			b = append(b, byte(r.Notify))
+		} else {
+			b = appendAddress(append(b, byte(r.Notify)|viaFollows), r.Via)
+		}
+		b = append(b, byte(r.Status))
 		b = binary.AppendUvarint(b, uint64(r.Attempts))
 		b = appendTime(b, r.Next)
 		b = appendText(b, r.Reason)
@@ -214,7 +228,7 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 	e, c := &envelope.Envelope{ID: d.ID()}, Content{}
 	flags := d.octet(flagsAll)
 	e.Held, e.Delayed, e.UTF8 = flags&flagHeld != 0, flags&flagDelayed != 0, flags&flagUTF8 != 0
-	e.RequireTLS, e.TLSOptional = flags&flagRequireTLS != 0, flags&flagTLSOptional != 0
+	e.RequireTLS, e.TLSOptional, e.Unfit = flags&flagRequireTLS != 0, flags&flagTLSOptional != 0, flags&flagUnfit != 0
 	e.Origin = envelope.Origin(d.octet(byte(envelope.Proven)))
 	e.Ret = envelope.Ret(d.octet(byte(envelope.RetHdrs)))
 	e.Form = envelope.Form(d.octet(0xff))
@@ -236,7 +250,11 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 		r := &e.Recipients[i]
 		r.To = d.address()
 		r.ORcpt = string(d.text())
-		r.Notify = envelope.Notify(d.octet(0xff))
+		notify := d.octet(0xff)
+		r.Notify = envelope.Notify(notify &^ viaFollows)
+		if notify&viaFollows != 0 {
+			r.Via = d.address()
+		}
 		r.Status = envelope.Status(d.octet(byte(envelope.Dropped)))
 		r.Attempts = uint16(d.uvarint(1<<16 - 1))
 		r.Next = d.time()
@@ -248,7 +266,7 @@ func (d *Decoder) Envelope() (*envelope.Envelope, Content) {
 // Change reads what AppendChange wrote.
 func (d *Decoder) Change() (c envelope.Change, last bool) {
 	c.ID = d.ID()
-	flags := d.octet(flagsAll)
+	flags := d.octet(flagsOfChange)
 	c.Held, c.Delayed = flags&flagHeld != 0, flags&flagDelayed != 0
 	c.Status = envelope.Status(d.octet(byte(envelope.Dropped)))
 	c.Recipient = int(d.varint())

@@ -26,7 +26,8 @@ const (
 )
 
 const (
-	segmentMagic = 0x316c6f6f70735047 // "GPspool1": the last octet is the version of the format
+	segmentMagic = 0x326c6f6f70735047 // "GPspool2": the last octet is the version of the format
+	firstVersion = '1'                // which is read like the second: it knew no Via and no Unfit
 	batchMagic   = 0x62737047         // "Gpsb"
 	trailerMagic = 0x69737047         // "Gpsi"
 	recordMagic  = 0x5247             // "GR"
@@ -78,7 +79,7 @@ const headSize = 36
 
 // ParseSegmentHead reads what Encode returned.
 func ParseSegmentHead(b []byte) (h SegmentHead, ok bool) {
-	if version, ok := Version(b); !ok || version != segmentMagic>>56 {
+	if version, ok := Version(b); !ok || version < firstVersion || Newer(version) {
 		return h, false
 	}
 	return SegmentHead{le.Uint64(b[8:]), le.Uint64(b[16:]), int64(le.Uint64(b[24:]))}, true

@@ -95,7 +95,7 @@ func TestHeads(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	b := SegmentHead{Gen: 1, Tag: 2, Size: 3}.Encode()
-	if v, ok := Version(b); !ok || v != '1' || Newer(v) {
+	if v, ok := Version(b); !ok || v != '2' || Newer(v) {
 		t.Errorf("our own version: %c, %v", v, ok)
 	}
 	for bit := range 8 * headSize {
@@ -103,14 +103,20 @@ func TestVersion(t *testing.T) {
 			t.Errorf("with bit %d flipped: version %c", bit, v)
 		}
 	}
-	next := slices.Clone(b)
-	next[7] = '2'
-	le.PutUint32(next[32:], Checksum(next[:32]))
-	if v, ok := Version(next); !ok || v != '2' || !Newer(v) {
-		t.Errorf("the next version: %c, %v", v, ok)
-	}
-	if _, ok := ParseSegmentHead(next); ok {
-		t.Error("the next version is read")
+	for _, c := range []struct {
+		version byte
+		newer   bool
+		read    bool
+	}{{'0', false, false}, {'1', false, true}, {'2', false, true}, {'3', true, false}} {
+		other := slices.Clone(b)
+		other[7] = c.version
+		le.PutUint32(other[32:], Checksum(other[:32]))
+		if v, ok := Version(other); !ok || v != c.version || Newer(v) != c.newer {
+			t.Errorf("version %c: %c, %v", c.version, v, ok)
+		}
+		if _, ok := ParseSegmentHead(other); ok != c.read {
+			t.Errorf("version %c is read: %v", c.version, ok)
+		}
 	}
 }
 
@@ -174,14 +180,14 @@ func envelopes() *rapid.Generator[*envelope.Envelope] {
 			Origin:  envelope.Origin(rapid.Uint8Range(0, uint8(envelope.Proven)).Draw(t, "origin")),
 			Account: texts(300).Draw(t, "account"), Client: texts(100).Draw(t, "client"),
 			Ret: envelope.Ret(rapid.Uint8Range(0, uint8(envelope.RetHdrs)).Draw(t, "ret")), EnvID: texts(100).Draw(t, "envid"),
-			UTF8: rapid.Bool().Draw(t, "utf8"), RequireTLS: rapid.Bool().Draw(t, "requiretls"), TLSOptional: rapid.Bool().Draw(t, "tls optional"), Form: envelope.Form(rapid.Byte().Draw(t, "form")),
+			UTF8: rapid.Bool().Draw(t, "utf8"), RequireTLS: rapid.Bool().Draw(t, "requiretls"), TLSOptional: rapid.Bool().Draw(t, "tls optional"), Unfit: rapid.Bool().Draw(t, "unfit"), Form: envelope.Form(rapid.Byte().Draw(t, "form")),
 			Header: rapid.SliceOf(rapid.Byte()).Draw(t, "header"), Size: rapid.Int64Range(0, 1<<62).Draw(t, "size"),
 			Held: rapid.Bool().Draw(t, "held"), Delayed: rapid.Bool().Draw(t, "delayed"),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "recipients") {
 			e.Recipients = append(e.Recipients, envelope.Recipient{
-				To: addresses().Draw(t, "to"), ORcpt: texts(100).Draw(t, "orcpt"), Notify: envelope.Notify(rapid.Byte().Draw(t, "notify")),
-				Status: statuses().Draw(t, "status"), Attempts: rapid.Uint16().Draw(t, "attempts"),
+				To: addresses().Draw(t, "to"), ORcpt: texts(100).Draw(t, "orcpt"), Notify: envelope.Notify(rapid.Uint8Range(0, 0x7f).Draw(t, "notify")),
+				Via: rapid.OneOf(addresses(), rapid.Just(addr.Address{})).Draw(t, "via"), Status: statuses().Draw(t, "status"), Attempts: rapid.Uint16().Draw(t, "attempts"),
 				Next: times().Draw(t, "next"), Reason: texts(MaxReason).Draw(t, "reason"),
 			})
 		}
@@ -314,14 +320,13 @@ func TestOutOfRange(t *testing.T) {
 	t.Parallel()
 	e := &envelope.Envelope{Recipients: []envelope.Recipient{{}}}
 	b := AppendEnvelope(nil, e, Content{})
-	const flags, origin, ret = 16, 17, 18 // octets of an envelope
-	status := len(b) - 4                  // before attempts, next and reason
+	const origin, ret = 17, 18 // octets of an envelope
+	status := len(b) - 4       // before attempts, next and reason
 	for _, tt := range []struct {
 		name string
 		at   int
 		set  byte
 	}{
-		{"flags", flags, flagsAll + 1},
 		{"origin", origin, byte(envelope.Proven) + 1},
 		{"ret", ret, byte(envelope.RetHdrs) + 1},
 		{"status", status, byte(envelope.Dropped) + 1},
@@ -336,7 +341,7 @@ func TestOutOfRange(t *testing.T) {
 	for _, tt := range []struct {
 		at  int
 		set byte
-	}{{16, flagsAll + 1}, {17, byte(envelope.Dropped) + 1}} {
+	}{{16, flagsOfChange + 1}, {17, byte(envelope.Dropped) + 1}} {
 		wrong := slices.Clone(c)
 		wrong[tt.at] = tt.set
 		if d := NewDecoder(wrong, &Words{}); func() bool { d.Change(); return !d.Failed() }() {

@@ -1,4 +1,4 @@
-package reputation
+package courier
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ const (
 	maxAnswerField = 16 << 10 // octets of its header
 )
 
-// Poster hands reports over by HTTPS: RFC 8460, section 5.4. All fields but
+// Poster hands TLS reports over by HTTPS: RFC 8460, section 5.4. All fields but
 // Roots are required.
 type Poster struct {
 	// Dial opens a connection to a host and port. It decides what may be

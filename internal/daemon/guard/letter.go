@@ -1,0 +1,131 @@
+package guard
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"gatepost/internal/activity"
+	"gatepost/internal/addr"
+	"gatepost/internal/message"
+)
+
+// letter is a message that carries an alert.
+type letter struct {
+	*activity.Alert
+	from      addr.Address
+	to        addr.Address // the account
+	messageID string
+	now       time.Time
+}
+
+// write writes it in canonical form. Nothing of the header is a stranger's
+// word, and what is in the body is escaped.
+func (l *letter) write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "From: Gatepost <%s>\r\nTo: <%s>\r\n", l.from, l.to)
+	fmt.Fprintf(&b, "Subject: %s\r\n", l.subject())
+	fmt.Fprintf(&b, "Date: %s\r\nMessage-ID: %s\r\n", message.Date(l.now), l.messageID)
+	b.WriteString("Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n" +
+		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
+	for i, p := range l.paragraphs() {
+		if i > 0 {
+			b.WriteString("\r\n")
+		}
+		wrap(&b, p)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// subjects say in a few words what happened.
+var subjects = map[activity.AlertKind]string{
+	activity.Travel:        "Sign-ins to your mail from two countries at once",
+	activity.NewCountry:    "A sign-in to your mail from a new country",
+	activity.NewDevice:     "A sign-in to your mail with a new device or program",
+	activity.NewNetwork:    "A sign-in to your mail from a new network",
+	activity.OutdatedTLS:   "A program that reads or sends your mail is outdated",
+	activity.Failures:      "Many failed attempts to sign in to your mail",
+	activity.PasswordSet:   "The password of your mail was changed",
+	activity.DeviceSet:     "A device was given a password for your mail",
+	activity.ForwardingSet: "Your mail now also goes elsewhere",
+	activity.RecoverySet:   "Where alerts about your mail go was changed",
+}
+
+func (l *letter) subject() string {
+	if s, ok := subjects[l.Kind]; ok {
+		return s
+	}
+	return "Something happened to your mail"
+}
+
+// paragraphs are the text of the mail: what happened, how to tell whether it
+// was you, what to do if not.
+func (l *letter) paragraphs() []string {
+	e := &l.Event
+	list := []string{
+		"This is about the mail of " + e.Account + ".",
+		"On " + e.Last.UTC().Format("Monday, 2 January 2006, at 15:04 UTC") + ":",
+		"    " + e.Sentence(),
+	}
+	list = append(list, l.meaning()...)
+	list = append(list,
+		"If it was not you: change the password, from a device that you trust; or ask "+l.from.Unicode()+
+			" to stop all sign-ins at once, with: gatepost account freeze "+e.Account+". Mail still arrives then, and nothing is lost.",
+		"Whoever runs the server sees all that happened with: gatepost activity "+e.Account)
+	if l.Last {
+		list = append(list, "There were many such messages today. What else happens within a day is in that list, and is not told by mail.")
+	}
+	return append(list, "Gatepost never asks for your password, and there is no link in this message. One that has a link, or asks, is not from Gatepost.")
+}
+
+// meaning says what it may be, and how to tell.
+func (l *letter) meaning() []string {
+	novel := "What is new about it: " + l.Detail + "."
+	switch l.Kind {
+	case activity.Travel:
+		return []string{novel + " There was a sign-in from another country less than two hours before, and nobody travels that fast.",
+			"Was it you? A VPN, or a phone that goes through another country's network, looks like this. If you use neither, somebody has your password."}
+	case activity.NewCountry:
+		return []string{novel, "Was it you? Were you there at that time, or did you use a VPN? Then all is well, and you will not be told of this country again."}
+	case activity.NewDevice:
+		return []string{novel, "Was it you? Did you set up your mail on a phone or computer, or did a mail program get a new version, at about that time? Then all is well, and you will not be told of it again."}
+	case activity.NewNetwork:
+		return []string{novel, "Was it you? Did you travel, or change the company through which you reach the Internet? Then all is well, and you will not be told of this network again."}
+	case activity.OutdatedTLS:
+		return []string{"Nobody broke in. But this program protects its connection in a way that was replaced in 2018 (TLS 1.3): it, or the system that it runs on, is likely to have stopped getting security updates. See whether there is a newer version. You will not be told of this program again."}
+	case activity.Failures:
+		return []string{"So far in that hour: " + l.Detail + ". None of these got in.",
+			"Was it you? A phone or program that still has an old password tries it again and again; then these come from networks that you use. Otherwise somebody is guessing. A long password that you use nowhere else cannot be guessed."}
+	case activity.PasswordSet:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. Programs that have the old password will ask for the new one."}
+	case activity.DeviceSet:
+		return []string{"Was it you? Then all is well. Such a password can send and read mail until it is taken away."}
+	case activity.ForwardingSet:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. Somebody who broke in does this to read your mail when he cannot sign in any more; ask for it to be taken back, and look at what went there since."}
+	case activity.RecoverySet:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
+	}
+	return nil
+}
+
+// maxColumn is where lines of an alert are broken: RFC 5322, section 2.1.1.
+const maxColumn = 76
+
+// wrap writes a paragraph in lines; what it is indented by, all of them are.
+func wrap(b *strings.Builder, text string) {
+	indent := text[:len(text)-len(strings.TrimLeft(text, " "))]
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(indent)+len(line)+1+len(word) > maxColumn {
+			b.WriteString(indent + line + "\r\n")
+			line = ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	b.WriteString(indent + line + "\r\n")
+}
