@@ -68,6 +68,9 @@ func TestSmuggling(t *testing.T) {
 	}
 	found := map[string]string{}
 	for _, m := range s.inbox(s.address()) {
+		if m.Subject == "Your mail now also goes elsewhere" {
+			continue // of the server itself, about the alias
+		}
 		if _, twice := found[m.Subject]; twice || !taken[m.Subject] {
 			t.Errorf("the mailbox got %q", m.Subject)
 		}
