@@ -32,6 +32,7 @@ var house = [][]string{
 	{"courier"},
 	{"account", "acme", "forward", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
 	{"activity"},
+	{"tables"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},

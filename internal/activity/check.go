@@ -11,9 +11,6 @@ import (
 	"gatepost/internal/store"
 )
 
-// fixRows is what is to be done about rows that no crash leaves.
-const fixRows = "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence."
-
 // Moment is the store of one moment: every call of View shows the same.
 type Moment interface {
 	View(f func(*store.Tx) error) error
@@ -23,7 +20,7 @@ type Moment interface {
 // wrong. It changes nothing.
 func Check(n Moment, found func(audit.Finding)) error {
 	fail := func(format string, args ...any) {
-		found(audit.Finding{Check: "activity", Level: audit.Failure, Text: fmt.Sprintf(format, args...), Fix: fixRows})
+		found(audit.Finding{Check: "activity", Level: audit.Failure, Text: fmt.Sprintf(format, args...), Fix: audit.FixRows})
 	}
 	return n.View(func(tx *store.Tx) error {
 		last, err := checkEvents(tx, fail)

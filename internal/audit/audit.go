@@ -16,6 +16,9 @@ const (
 	Failure Level = "failure" // mail is or will be lost, refused or exposed
 )
 
+// FixRows is what is to be done about rows of the store that no crash leaves.
+const FixRows = "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence."
+
 // Finding is one thing that was looked at.
 type Finding struct {
 	Check string `json:"check"` // what was looked at, as "dns.mx"

@@ -35,7 +35,7 @@ func Check(n Moment, found func(audit.Finding)) error {
 				found(audit.Finding{
 					Check: "forward", Level: audit.Failure,
 					Text: fmt.Sprintf("A return address of mail that was forwarded from %s cannot be used: %v.", alias, err),
-					Fix:  "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence.",
+					Fix:  audit.FixRows,
 				})
 			}
 		}

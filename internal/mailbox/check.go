@@ -15,11 +15,8 @@ import (
 	"gatepost/internal/store"
 )
 
-// What is to be done about what is found.
-const (
-	fixBody = "Restore a backup to another directory and export the mailbox from there. Then look at the health of the disk."
-	fixRows = "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence."
-)
+// fixBody is what is to be done about a body that is not what was filed.
+const fixBody = "Restore a backup to another directory and export the mailbox from there. Then look at the health of the disk."
 
 // Moment is the store of one moment: every call of View shows the same.
 type Moment interface {
@@ -136,7 +133,7 @@ func (c *checker) ask(query, say string) error {
 			if err := rows.Scan(&where, &n[0], &n[1], &n[2]); err != nil {
 				return err
 			}
-			c.fail(fixRows, say, where, n[0], n[1], n[2])
+			c.fail(audit.FixRows, say, where, n[0], n[1], n[2])
 		}
 		return rows.Err()
 	})
@@ -167,9 +164,9 @@ func (c *checker) folders() error {
 			last = id
 			switch kept, err := folderName(name); {
 			case err != nil || kept != name || !isRole(role):
-				c.fail(fixRows, "A folder of account %d is called %q and has the role %q.", id, name, role)
+				c.fail(audit.FixRows, "A folder of account %d is called %q and has the role %q.", id, name, role)
 			case validity < 1 || validity > greatest || greatest > math.MaxUint32 || next < 1 || next > math.MaxUint32+1:
-				c.fail(fixRows, "The folder %s of account %d has UIDVALIDITY %d of at most %d, and UIDNEXT %d.", name, id, validity, greatest, next)
+				c.fail(audit.FixRows, "The folder %s of account %d has UIDVALIDITY %d of at most %d, and UIDNEXT %d.", name, id, validity, greatest, next)
 			}
 		}
 		return rows.Err()

@@ -16,9 +16,6 @@ import (
 	"gatepost/internal/store"
 )
 
-// fixRows is what is to be done about rows that no crash leaves.
-const fixRows = "No crash leaves this: the disk is damaged, the store was changed by hand, or Gatepost has a fault. Go back to a backup, or ask us with this sentence."
-
 // Check reads every account, credential and alias, and tells what is wrong.
 func Check(tx *store.Tx, k *keys.Keys, found func(audit.Finding)) error {
 	c := &checker{tx: tx, keys: k, found: found}
@@ -55,10 +52,10 @@ func (c *checker) account(a record.Account) error {
 	}
 	// Names are kept as they are compared.
 	if parsed, err := addr.Parse(a.Address.String()); err != nil || parsed != a.Address || addr.FoldLocal(a.Address.Local) != a.Address.Local {
-		c.fail(fixRows, "Account %d has the address %q, which is none.", a.ID, a.Address)
+		c.fail(audit.FixRows, "Account %d has the address %q, which is none.", a.ID, a.Address)
 	}
 	if a.Role != record.Admin && a.Role != record.User {
-		c.fail(fixRows, "The account %s has the role %q, which is none.", a.Address, a.Role)
+		c.fail(audit.FixRows, "The account %s has the role %q, which is none.", a.Address, a.Role)
 	}
 	former, err := record.ReadFormer(c.tx, p.ID)
 	if err != nil {
@@ -66,7 +63,7 @@ func (c *checker) account(a record.Account) error {
 	}
 	for _, hash := range former {
 		if !secret.Sound(hash) {
-			c.fail(fixRows, "The hash of a former password of %s is damaged.", a.Address)
+			c.fail(audit.FixRows, "The hash of a former password of %s is damaged.", a.Address)
 		}
 	}
 	for _, cred := range p.Credentials {
@@ -101,7 +98,7 @@ func (c *checker) ids() error {
 		if err := rows.Scan(&name, &next, &given); err != nil {
 			return err
 		}
-		c.fail(fixRows, "The sequence %s goes on with %d, and %d is given already.", name, next, given)
+		c.fail(audit.FixRows, "The sequence %s goes on with %d, and %d is given already.", name, next, given)
 	}
 	return rows.Err()
 }
