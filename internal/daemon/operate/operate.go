@@ -1,16 +1,19 @@
-package daemon
+// Package operate is what the commands do, through the running server of an
+// installation if there is one, else directly on its data. It belongs to
+// daemon.
+package operate
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 
-	"gatepost/internal/addr"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/datadir"
 )
 
 // Operator is a command's way to the store: through the running server if
@@ -18,32 +21,31 @@ import (
 type Operator struct {
 	socket string // of the running server, or
 	lock   *os.File
-	parts  *parts
+	direct *daemon.Direct
 }
 
-// Operate opens the way. While it is open and there is no server, none can
+// Open opens the way. While it is open and there is no server, none can
 // start.
-func Operate(ctx context.Context, cfg *config.Config) (*Operator, error) {
-	if err := prepare(cfg.DataDir()); err != nil {
+func Open(ctx context.Context, cfg *config.Config) (*Operator, error) {
+	if err := datadir.Prepare(cfg.DataDir()); err != nil {
 		return nil, err
 	}
-	held, err := lock(cfg.DataDir())
-	if errors.Is(err, errLocked) {
-		return &Operator{socket: socketPath(cfg)}, nil
+	held, err := datadir.Lock(cfg.DataDir())
+	if errors.Is(err, datadir.ErrLocked) {
+		return &Operator{socket: datadir.Socket(cfg.DataDir())}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	p, err := open(ctx, cfg, log, addr.Address{})
+	direct, err := daemon.Open(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	return &Operator{lock: held, parts: p}, nil
+	return &Operator{lock: held, direct: direct}, nil
 }
 
 // Running reports whether a server does the work.
-func (o *Operator) Running() bool { return o.parts == nil }
+func (o *Operator) Running() bool { return o.direct == nil }
 
 // Do carries out a verb and hands each item of the answer to each.
 func (o *Operator) Do(ctx context.Context, verb string, args any, each func(control.Item) error) error {
@@ -54,7 +56,7 @@ func (o *Operator) Do(ctx context.Context, verb string, args any, each func(cont
 	if err != nil {
 		return err
 	}
-	return o.parts.handle()(ctx, verb, raw, func(item any, body io.Reader) error {
+	return o.direct.Do(ctx, verb, raw, func(item any, body io.Reader) error {
 		b, err := json.Marshal(item)
 		if err != nil {
 			return err
@@ -76,5 +78,5 @@ func (o *Operator) Close() error {
 	if o.Running() {
 		return nil
 	}
-	return errors.Join(o.parts.close(), o.lock.Close())
+	return errors.Join(o.direct.Close(), o.lock.Close())
 }

@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"crypto/ecdsa"

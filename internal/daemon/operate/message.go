@@ -1,20 +1,18 @@
-package daemon
+package operate
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"time"
 
 	"gatepost/internal/addr"
 	"gatepost/internal/arc"
 	"gatepost/internal/clock"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/dkim"
 	"gatepost/internal/keys"
-	"gatepost/internal/resolve"
 	"gatepost/internal/verdict"
 )
 
@@ -30,7 +28,7 @@ type Question struct {
 // installation, so that no domain is its own.
 func CheckMessage(ctx context.Context, q Question, message io.Reader) (*verdict.Verdict, error) {
 	c := &verdict.Checker{
-		Resolver: someResolver(q.Resolver),
+		Resolver: settings.ResolverOf(q.Resolver),
 		Now:      clock.System.Now,
 		IsOwn:    func(context.Context, addr.Domain) (bool, error) { return false, nil },
 		Trusted:  q.Trusted,
@@ -39,14 +37,6 @@ func CheckMessage(ctx context.Context, q Question, message io.Reader) (*verdict.
 		c.Now = func() time.Time { return q.Time }
 	}
 	return c.File(ctx, q.Client, message)
-}
-
-// someResolver asks the given servers, or the system's.
-func someResolver(servers []netip.AddrPort) resolve.Resolver {
-	return resolve.New(resolve.Options{
-		Servers: servers, ResolvConf: systemResolvers, Dial: (&net.Dialer{}).DialContext,
-		Random: rand.Reader, Clock: clock.System, CacheBytes: dnsCache,
-	})
 }
 
 // Seal is how to seal a message in a file.
@@ -83,7 +73,7 @@ func SealMessage(ctx context.Context, o Seal, message io.Reader) ([]byte, error)
 	f := &arc.Forwarder{
 		Key:      dkim.SigningKey{Domain: o.Domain, Selector: o.Selector, Signer: signer},
 		ID:       o.ID,
-		Resolver: someResolver(o.Resolver),
+		Resolver: settings.ResolverOf(o.Resolver),
 	}
 	if o.Time.IsZero() {
 		o.Time = clock.System.Now()

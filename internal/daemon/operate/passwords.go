@@ -1,40 +1,28 @@
-package daemon
+package operate
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"gatepost/internal/audit"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/datadir"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/passwords"
 )
-
-// PasswordPolicy returns what a configuration asks of passwords.
-func PasswordPolicy(cfg *config.Config) *passwords.Policy {
-	p := cfg.Password
-	policy := &passwords.Policy{
-		MinLength: p.MinLength, Strength: p.Strength, History: p.History, MaxAge: time.Duration(p.MaxAge),
-		File: filepath.Join(cfg.DataDir(), "breached.list"),
-	}
-	for _, c := range p.Require {
-		policy.Require = append(policy.Require, passwords.Class(c))
-	}
-	return policy
-}
 
 // LoadBreached makes the operator's list of breached passwords, which a
 // running server looks into from then on.
 func LoadBreached(cfg *config.Config, from string, in io.Reader, progress func(done, total int64)) (passwords.ListInfo, error) {
-	if err := prepare(cfg.DataDir()); err != nil {
+	if err := datadir.Prepare(cfg.DataDir()); err != nil {
 		return passwords.ListInfo{}, err
 	}
-	return PasswordPolicy(cfg).Load(from, in, clock.System.Now(), progress)
+	return settings.Passwords(cfg).Load(from, in, clock.System.Now(), progress)
 }
 
 // runsOutSoon is how long before a password runs out a check tells of it.
@@ -43,7 +31,7 @@ const runsOutSoon = 14 * 24 * time.Hour
 // checkLists tells whether passwords can be set; whole reads the operator's
 // list of breached ones to its end.
 func checkLists(cfg *config.Config, whole bool) []audit.Finding {
-	if _, _, err := PasswordPolicy(cfg).Lists(whole); err != nil {
+	if _, _, err := settings.Passwords(cfg).Lists(whole); err != nil {
 		return []audit.Finding{{Check: "passwords", Level: audit.Failure, Text: "No password can be set: " + err.Error() + ".",
 			Fix: "Load the list again, or remove it: gatepost account breached."}}
 	}

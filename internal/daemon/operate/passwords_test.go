@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"gatepost/internal/audit"
 	"gatepost/internal/config"
+	"gatepost/internal/daemon/settings"
 )
 
 // A list that is damaged, and a password that runs out within two weeks, are
@@ -22,7 +23,7 @@ func TestCheckPasswords(t *testing.T) {
 	}
 	check := func() (texts string) {
 		t.Helper()
-		op, err := Operate(context.Background(), cfg)
+		op, err := Open(context.Background(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +51,7 @@ func TestCheckPasswords(t *testing.T) {
 		t.Error(got)
 	}
 	cfg.Password.MaxAge = config.Span(2 * runsOutSoon)
-	if err := os.Truncate(PasswordPolicy(cfg).File, 20); err != nil {
+	if err := os.Truncate(settings.Passwords(cfg).File, 20); err != nil {
 		t.Fatal(err)
 	}
 	if got := check(); !strings.HasPrefix(got, "No password can be set: ") || strings.Contains(got, "anna") {

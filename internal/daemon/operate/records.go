@@ -1,15 +1,11 @@
-package daemon
+package operate
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,104 +16,21 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/dnsupdate"
 	"gatepost/internal/resolve"
 	"gatepost/internal/signing"
 )
 
-// dnsCache bounds the memory for answers of the DNS, in octets.
-const dnsCache = 32 << 20
-
-func resolverOptions(cfg *config.Config, c clock.Clock) (resolve.Options, error) {
-	o := resolve.Options{
-		ResolvConf: systemResolvers, Random: rand.Reader, Clock: c, CacheBytes: dnsCache,
-		Dial: (&net.Dialer{}).DialContext,
-	}
-	var err error
-	if o.Servers, err = addrPorts(cfg.DNS.Resolvers); err != nil {
-		return o, err
-	}
-	o.TrustAD, err = addrPorts(cfg.DNS.TrustAD)
-	return o, err
-}
-
-func addrPorts(list []string) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, s := range list {
-		ap, err := netip.ParseAddrPort(s)
-		if err != nil {
-			return nil, fmt.Errorf("resolver %s: %w", s, err)
-		}
-		out = append(out, ap)
-	}
-	return out, nil
-}
-
-// Updater returns what changes records in the DNS, nil if the configuration
-// names no server for it. Each call reads the key anew.
-func Updater(cfg *config.Config) (*dnsupdate.Client, error) {
-	u := cfg.DNS.Update
-	if u.Server == "" {
-		return nil, nil
-	}
-	line, err := readPassword(cfg.Path(u.KeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("dns.update.key_file: %w", err)
-	}
-	secret, err := dnsupdate.ParseSecret(line)
-	if err != nil {
-		return nil, fmt.Errorf("dns.update.key_file: %s: %w", u.KeyFile, err)
-	}
-	return dnsupdate.New(dnsupdate.Options{
-		Server: u.Server, Key: u.Key, Algorithm: u.Algorithm, Secret: secret,
-		Dial: (&net.Dialer{}).DialContext, Clock: clock.System,
-	})
-}
-
-// machineAddrs returns the addresses of this machine's interfaces.
-func machineAddrs() []netip.Addr {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // it only widens what is taken for somebody else
-	}
-	var out []netip.Addr
-	for _, a := range list {
-		if p, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(p.IP); ok {
-				out = append(out, ip.Unmap())
-			}
-		}
-	}
-	return out
-}
-
-// ownAddrs returns where an MX record would lead to ourselves: the addresses
-// on which we take mail on the port of SMTP.
-func ownAddrs(cfg *config.Config) []netip.Addr {
-	var out []netip.Addr
-	for _, a := range cfg.Listen.MX {
-		host, p, err := net.SplitHostPort(a)
-		if err != nil || p != strconv.Itoa(smtpPort) {
-			continue
-		}
-		if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
-			out = append(out, ip.Unmap())
-		} else {
-			out = append(out, machineAddrs()...)
-		}
-	}
-	return out
-}
-
 // site returns what the DNS records of our domains depend on.
 func site(cfg *config.Config) audit.Site {
 	s := audit.Site{
 		Hostname:    addr.Domain(cfg.Hostname),
-		Submission:  port(cfg.Listen.Submission),
-		Submissions: port(cfg.Listen.Submissions),
+		Submission:  settings.Port(cfg.Listen.Submission),
+		Submissions: settings.Port(cfg.Listen.Submissions),
 		Authority:   audit.Authority(cfg.TLS.ACME),
 	}
-	for _, ip := range machineAddrs() {
+	for _, ip := range settings.MachineAddrs() {
 		if ip.IsGlobalUnicast() && !ip.IsPrivate() && (ip.Is4() || cfg.Remote.IPv6) {
 			s.Addrs = append(s.Addrs, ip)
 		}
@@ -125,21 +38,10 @@ func site(cfg *config.Config) audit.Site {
 	return s
 }
 
-// port returns the port of the first address that has one.
-func port(list []string) int {
-	for _, a := range list {
-		if _, p, err := net.SplitHostPort(a); err == nil {
-			n, _ := strconv.Atoi(p)
-			return n
-		}
-	}
-	return 0
-}
-
 // Records returns the DNS records that a domain needs, whether it is here
 // already or not.
 func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]audit.Record, error) {
-	op, err := Operate(ctx, cfg)
+	op, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +65,7 @@ func Records(ctx context.Context, cfg *config.Config, domain addr.Domain) ([]aud
 	if err != nil {
 		return nil, err
 	}
-	o, err := resolverOptions(cfg, clock.System)
+	o, err := settings.Resolver(cfg, clock.System)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +120,7 @@ func ourDomains(ctx context.Context, cfg *config.Config, op *Operator) (list []a
 
 // CompareRecords asks the DNS for records and says what is wrong.
 func CompareRecords(ctx context.Context, cfg *config.Config, list []audit.Record) ([]audit.Finding, error) {
-	o, err := resolverOptions(cfg, clock.System)
+	o, err := settings.Resolver(cfg, clock.System)
 	if err != nil {
 		return nil, err
 	}
@@ -228,14 +130,14 @@ func CompareRecords(ctx context.Context, cfg *config.Config, list []audit.Record
 // PublishRecords adds the records that are missing to their zones, and tells
 // what became of each that was not right.
 func PublishRecords(ctx context.Context, cfg *config.Config, list []audit.Record) ([]audit.Finding, error) {
-	client, err := Updater(cfg)
+	client, err := settings.Updater(cfg)
 	if err != nil {
 		return nil, err
 	}
 	if client == nil {
 		return nil, errors.New("nothing can be published: the configuration names no name server in [dns.update]")
 	}
-	o, err := resolverOptions(cfg, clock.System)
+	o, err := settings.Resolver(cfg, clock.System)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
-package daemon
+package operate
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -17,11 +18,16 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
 	"gatepost/internal/backup"
+	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/datadir"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
+	"gatepost/internal/spool"
 	"gatepost/internal/store"
 )
 
@@ -34,7 +40,7 @@ func deep(t *testing.T, cfg *config.Config) (list []string) {
 			list = append(list, f.Text)
 		}
 	}
-	op, err := Operate(t.Context(), cfg)
+	op, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +48,11 @@ func deep(t *testing.T, cfg *config.Config) (list []string) {
 		if err := op.Close(); err != nil {
 			t.Fatal(err)
 		}
-		k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+		k, err := keys.Look(datadir.Keys(cfg.DataDir()), settings.Keys(cfg, clock.System, slog.New(slog.DiscardHandler)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		db, err := store.Look(t.Context(), filepath.Join(cfg.DataDir(), "store.db"))
+		db, err := store.Look(t.Context(), datadir.Store(cfg.DataDir()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,11 +87,17 @@ func deep(t *testing.T, cfg *config.Config) (list []string) {
 // enqueue puts a message into the queue of a server that does not run.
 func enqueue(t *testing.T, cfg *config.Config, to string) {
 	t.Helper()
-	op, err := Operate(t.Context(), cfg)
+	o := settings.Spool(cfg)
+	blobs, err := blob.OpenDir(datadir.Blobs(cfg.DataDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := op.parts.spool.Create()
+	o.FS, o.Blobs, o.Clock, o.Random, o.Log = blob.OS, blobs, clock.System, rand.Reader, slog.New(slog.DiscardHandler)
+	sp, _, err := spool.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := sp.Create()
 	_, err = io.WriteString(d, "Subject: x\r\n\r\nhello\r\n")
 	if err == nil {
 		err = d.Commit(&envelope.Envelope{Recipients: []envelope.Recipient{{To: addr.MustParse(to)}}})
@@ -93,7 +105,7 @@ func enqueue(t *testing.T, cfg *config.Config, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := op.Close(); err != nil {
+	if err := sp.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -139,7 +151,7 @@ password_file = "secret/pass word" # ours
 	if list := deep(t, cfg); len(list) > 0 {
 		t.Errorf("alone: %q", list)
 	}
-	s, err := start(t.Context(), cfg, options{log: &output{}})
+	s, err := daemon.Start(t.Context(), cfg, daemon.Options{Log: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +162,7 @@ password_file = "secret/pass word" # ours
 	if list := deep(t, cfg); len(list) > 0 {
 		t.Errorf("served: %q", list)
 	}
-	if err := s.drain(); err != nil {
+	if err := s.Drain(); err != nil {
 		t.Error(err)
 	}
 	for name, b := range map[string][]byte{"alone": alone, "served": served} {
@@ -169,7 +181,7 @@ password_file = "secret/pass word" # ours
 		if !strings.Contains(string(moved.Text()), `password_file = "files/0-pass_word" # ours`) || moved.DataDir() != to {
 			t.Errorf("%s:\n%s", name, moved.Text())
 		}
-		if word, err := readPassword(moved.Path(moved.Route[0].PasswordFile)); err != nil || word != "sesame" {
+		if word, err := settings.ReadPassword(moved.Path(moved.Route[0].PasswordFile)); err != nil || word != "sesame" {
 			t.Errorf("%s: %q, %v", name, word, err)
 		}
 		if list := deep(t, moved); len(list) > 0 {
@@ -187,7 +199,7 @@ password_file = "secret/pass word" # ours
 
 func ask(t *testing.T, cfg *config.Config, verb string, args any) (items []string) {
 	t.Helper()
-	op, err := Operate(t.Context(), cfg)
+	op, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +255,7 @@ func TestDeepCheckChangesNothing(t *testing.T) {
 		t.Helper()
 		before := fingerprint(t, data)
 		var list []string
-		k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+		k, err := keys.Look(datadir.Keys(cfg.DataDir()), settings.Keys(cfg, clock.System, slog.New(slog.DiscardHandler)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"slices"
 
 	"gatepost/internal/account"
@@ -19,6 +18,8 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/datadir"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
 	"gatepost/internal/resolve"
@@ -28,7 +29,7 @@ import (
 
 // Check looks at the whole server, but not into what it stores.
 func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
-	op, err := Operate(ctx, cfg)
+	op, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -40,11 +41,11 @@ func Check(ctx context.Context, cfg *config.Config) ([]audit.Finding, error) {
 // or without one. It changes nothing. progress is told how many octets of how
 // many were read.
 func CheckDeep(ctx context.Context, cfg *config.Config, progress func(done, total int64)) ([]audit.Finding, error) {
-	if err := prepare(cfg.DataDir()); err != nil {
+	if err := datadir.Prepare(cfg.DataDir()); err != nil {
 		return nil, err
 	}
-	held, err := lock(cfg.DataDir())
-	if errors.Is(err, errLocked) {
+	held, err := datadir.Lock(cfg.DataDir())
+	if errors.Is(err, datadir.ErrLocked) {
 		return checkRunning(ctx, cfg, progress)
 	}
 	if err != nil {
@@ -55,7 +56,7 @@ func CheckDeep(ctx context.Context, cfg *config.Config, progress func(done, tota
 }
 
 func checkRunning(ctx context.Context, cfg *config.Config, progress func(done, total int64)) ([]audit.Finding, error) {
-	op := &Operator{socket: socketPath(cfg)}
+	op := &Operator{socket: datadir.Socket(cfg.DataDir())}
 	list, err := checkSurface(ctx, cfg, op, true)
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator, whole b
 	if err != nil {
 		return nil, err
 	}
-	k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+	k, err := keys.Look(datadir.Keys(cfg.DataDir()), settings.Keys(cfg, clock.System, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		k = nil // a server that runs has told; one that starts will
 	}
@@ -134,7 +135,7 @@ func addIssued(self *audit.Self, name string, c *x509.Certificate) {
 
 // checkUpdater says whether records could be changed in the DNS.
 func checkUpdater(cfg *config.Config) []audit.Finding {
-	if _, err := Updater(cfg); err != nil {
+	if _, err := settings.Updater(cfg); err != nil {
 		return []audit.Finding{{Check: "dns.update", Level: audit.Failure, Text: "Nothing can be changed in the DNS: " + err.Error() + ".",
 			Fix: "Put the key that the name server knows into the file, in base64, or take update out of [dns]."}}
 	}
@@ -144,7 +145,7 @@ func checkUpdater(cfg *config.Config) []audit.Finding {
 // newSelf returns this server as the check looks at it. Without keys it has no
 // certificate.
 func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.Keys) (*audit.Self, error) {
-	o, err := resolverOptions(cfg, clock.System)
+	o, err := settings.Resolver(cfg, clock.System)
 	if err != nil {
 		return nil, err
 	}
@@ -152,9 +153,9 @@ func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.K
 		Site: site(cfg), DataDir: cfg.DataDir(), Running: running, Domains: domains,
 		Resolver: resolve.New(o), Dial: (&net.Dialer{}).DialContext, Listen: net.Listen, Clock: clock.System,
 	}
-	for _, d := range smtpDoors {
-		for _, a := range d.addresses(&cfg.Listen) {
-			self.Doors = append(self.Doors, audit.Door{Name: d.key, Address: a})
+	for _, d := range settings.Doors {
+		for _, a := range d.Addresses(&cfg.Listen) {
+			self.Doors = append(self.Doors, audit.Door{Name: d.Key, Address: a})
 		}
 	}
 	for name, list := range map[string][]string{"https": cfg.Listen.HTTPS, "http": cfg.Listen.HTTP} {
@@ -179,13 +180,13 @@ func newSelf(cfg *config.Config, running bool, domains []audit.Domain, k *keys.K
 // held, and opens nothing for writing.
 func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, total int64)) (list []audit.Finding, err error) {
 	found := func(f audit.Finding) { list = append(list, f) }
-	k, err := keys.Look(keysDir(cfg), keysOptions(cfg, clock.System, slog.New(slog.DiscardHandler)))
+	k, err := keys.Look(datadir.Keys(cfg.DataDir()), settings.Keys(cfg, clock.System, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		found(audit.Finding{Check: "keys", Level: audit.Failure, Text: "The keys cannot be read: " + err.Error() + ".",
 			Fix: "Put the directory keys, or what the configuration names, back from a backup."})
 		k = nil
 	}
-	db, err := store.Look(ctx, filepath.Join(cfg.DataDir(), "store.db"))
+	db, err := store.Look(ctx, datadir.Store(cfg.DataDir()))
 	if err == nil {
 		defer db.Close()
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -230,7 +231,7 @@ func addKept(ctx context.Context, cfg *config.Config, self *audit.Self, db *stor
 				addIssued(self, kept.Name, kept.Chain[0])
 			}
 		}
-		if c := hostChain(cfg, list); c != nil {
+		if c := acme.ChainOf(list, cfg.Hostname); c != nil {
 			chain = c
 		}
 	}
@@ -242,11 +243,11 @@ func addKept(ctx context.Context, cfg *config.Config, self *audit.Self, db *stor
 
 // look does the deep part of a check without a server.
 func look(ctx context.Context, cfg *config.Config, db *store.Snapshot, k *keys.Keys, progress func(done, total int64), found func(audit.Finding)) error {
-	blobs, err := blob.OpenDirOn(blob.Frozen(blob.OS), filepath.Join(cfg.DataDir(), "blobs"))
+	blobs, err := blob.OpenDirOn(blob.Frozen(blob.OS), datadir.Blobs(cfg.DataDir()))
 	if err != nil {
 		return err
 	}
-	o := spoolOptions(cfg)
+	o := settings.Spool(cfg)
 	o.FS, o.Blobs, o.Clock, o.Random, o.Log = blob.OS, blobs, clock.System, rand.Reader, slog.New(slog.DiscardHandler)
 	messages, report, err := spool.Look(o)
 	if err != nil {

@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/datadir"
 )
 
 // Setup is what a new installation needs to know.
@@ -52,7 +53,7 @@ func Init(ctx context.Context, s Setup) (*config.Config, []audit.Record, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := prepare(s.Dir); err != nil {
+	if err := datadir.Prepare(s.Dir); err != nil {
 		return nil, nil, err
 	}
 	path := filepath.Join(s.Dir, "gatepost.toml")
@@ -61,10 +62,10 @@ func Init(ctx context.Context, s Setup) (*config.Config, []audit.Record, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := writeNew(path, text); err != nil {
+	if err := WriteNew(path, text); err != nil {
 		return nil, nil, err
 	}
-	if err := fill(ctx, cfg, string(domain), account.String(), s.Password); err != nil {
+	if err := Fill(ctx, cfg, string(domain), account.String(), s.Password); err != nil {
 		return nil, nil, errors.Join(err, os.Remove(path))
 	}
 	list, err := Records(ctx, cfg, domain)
@@ -90,8 +91,8 @@ func (s Setup) parse() (addr.Domain, addr.Address, error) {
 	return domain, account, nil
 }
 
-// writeNew writes a file that must not exist.
-func writeNew(path, text string) error {
+// WriteNew writes a file that must not exist.
+func WriteNew(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("%s exists already; there is an installation here", path)
@@ -103,9 +104,9 @@ func writeNew(path, text string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// fill makes the first domain and account, or neither.
-func fill(ctx context.Context, cfg *config.Config, domain, account, password string) error {
-	op, err := Operate(ctx, cfg)
+// Fill makes the first domain and account of an installation, or neither.
+func Fill(ctx context.Context, cfg *config.Config, domain, account, password string) error {
+	op, err := Open(ctx, cfg)
 	if err != nil {
 		return err
 	}

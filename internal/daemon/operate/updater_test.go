@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"os"
@@ -8,6 +8,7 @@ import (
 
 	"gatepost/internal/audit"
 	"gatepost/internal/config"
+	"gatepost/internal/daemon/settings"
 )
 
 func TestUpdater(t *testing.T) {
@@ -21,7 +22,7 @@ func TestUpdater(t *testing.T) {
 		}
 		return cfg
 	}
-	if c, err := Updater(read("")); c != nil || err != nil {
+	if c, err := settings.Updater(read("")); c != nil || err != nil {
 		t.Errorf("without a server: %v, %v", c, err)
 	}
 	cfg := read("[dns]\nupdate = { server = \"192.0.2.53\", key = \"gatepost\", key_file = \"dns.key\" }\n")
@@ -32,7 +33,7 @@ func TestUpdater(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "dns.key"), []byte(secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Updater(cfg); c == nil || err != nil {
+	if c, err := settings.Updater(cfg); c == nil || err != nil {
 		t.Errorf("with a key: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "dns.key"), []byte("!"+secret), 0o600); err != nil {

@@ -1,4 +1,6 @@
-package daemon
+// Package trial is a first look: a server on loopback that writes to itself,
+// and tells out what happens. It belongs to daemon.
+package trial
 
 import (
 	"bufio"
@@ -8,12 +10,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +25,10 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/control"
+	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/mailbox"
 	"gatepost/internal/message"
 	"gatepost/internal/passwords"
@@ -39,9 +47,9 @@ const (
 // things, since signing in is made to be work.
 const tryPatience = 30 * time.Second
 
-// Try runs a server on loopback in a directory of its own, sends itself a
+// Run runs a server on loopback in a directory of its own, sends itself a
 // message, tells out what happened, and stays up until ctx ends.
-func Try(ctx context.Context, out io.Writer) error {
+func Run(ctx context.Context, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "gatepost-try-")
 	if err != nil {
 		return err
@@ -52,11 +60,11 @@ func Try(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if err := t.show(ctx); err != nil {
-		return errors.Join(err, t.server.drain())
+		return errors.Join(err, t.server.Drain())
 	}
 	<-ctx.Done()
 	fmt.Fprintln(out, "\nStopped; the directory is removed.")
-	return t.server.drain()
+	return t.server.Drain()
 }
 
 // trial is one first look.
@@ -64,7 +72,8 @@ type trial struct {
 	out      io.Writer
 	dir      string
 	password string
-	server   *Server
+	server   *daemon.Server
+	cfg      *config.Config
 	log      logTail
 }
 
@@ -88,16 +97,17 @@ ipv6 = false
 	if err != nil {
 		return err
 	}
-	if err := writeNew(path, text); err != nil {
+	t.cfg = cfg
+	if err := operate.WriteNew(path, text); err != nil {
 		return err
 	}
-	if t.password, err = passwords.Generate(rand.Reader, PasswordPolicy(cfg), passwords.Person{Address: addr.MustParse(tryAccount)}); err != nil {
+	if t.password, err = passwords.Generate(rand.Reader, settings.Passwords(cfg), passwords.Person{Address: addr.MustParse(tryAccount)}); err != nil {
 		return err
 	}
-	if err := fill(ctx, cfg, tryDomain, tryAccount, t.password); err != nil {
+	if err := operate.Fill(ctx, cfg, tryDomain, tryAccount, t.password); err != nil {
 		return err
 	}
-	t.server, err = start(ctx, cfg, options{log: &t.log, capture: addr.MustParse(tryAccount)})
+	t.server, err = daemon.Start(ctx, cfg, daemon.Options{Log: &t.log, Capture: addr.MustParse(tryAccount)})
 	return err
 }
 
@@ -117,7 +127,7 @@ func (t *trial) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.server.lines.flush()
+	t.server.FlushLog()
 	fmt.Fprintln(t.out, "\nWhat the server wrote down about it:")
 	fmt.Fprintln(t.out)
 	for _, line := range t.log.about("250 ", "message") {
@@ -135,7 +145,7 @@ func (t *trial) show(ctx context.Context) error {
 func (t *trial) send(ctx context.Context) error {
 	address := t.address("submissions")
 	own := x509.NewCertPool()
-	own.AddCert(t.server.parts.keys.Certificate())
+	own.AddCert(t.server.Certificate())
 	d := tls.Dialer{Config: &tls.Config{RootCAs: own, ServerName: tryHost}}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -158,23 +168,31 @@ func (t *trial) send(ctx context.Context) error {
 	return c.err
 }
 
+// received is a message as a list of its folder shows it.
+type received struct {
+	ID      int64  `json:"id"`
+	Subject string `json:"subject"`
+	From    string `json:"from"`
+	Size    int64  `json:"size"`
+}
+
 // await waits until the message is in the mailbox.
-func (t *trial) await(ctx context.Context) (mailbox.Message, error) {
-	acc, err := t.server.parts.directory.Account(ctx, addr.MustParse(tryAccount))
-	if err != nil {
-		return mailbox.Message{}, err
-	}
+func (t *trial) await(ctx context.Context) (received, error) {
 	for waited := time.Duration(0); waited < tryPatience; waited += tryPause {
-		for m, err := range t.server.parts.boxes.Messages(ctx, acc.ID, mailbox.Inbox) {
-			if err == nil {
-				return m, nil
-			}
+		var m received
+		found := false
+		err := t.ask(ctx, "mailbox.list", control.Folder{Account: tryAccount, Folder: mailbox.Inbox}, func(it control.Item) error {
+			found = true
+			return json.Unmarshal(it.JSON, &m)
+		})
+		if found {
+			return m, err
 		}
-		if err := pause(ctx, t.server.parts.clock, tryPause); err != nil {
-			return mailbox.Message{}, err
+		if err := pause(ctx, clock.System, tryPause); err != nil {
+			return received{}, err
 		}
 	}
-	return mailbox.Message{}, errors.New("the message was accepted but did not arrive in its mailbox; please report this")
+	return received{}, errors.New("the message was accepted but did not arrive in its mailbox; please report this")
 }
 
 // tryPause is how long await waits before it looks again.
@@ -192,23 +210,25 @@ func pause(ctx context.Context, c clock.Clock, d time.Duration) error {
 }
 
 // read shows the message as it is in the mailbox.
-func (t *trial) read(ctx context.Context, m mailbox.Message) error {
-	acc, err := t.server.parts.directory.Account(ctx, addr.MustParse(tryAccount))
-	if err != nil {
-		return err
-	}
-	c, err := t.server.parts.boxes.Open(ctx, acc.ID, m.ID)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
+func (t *trial) read(ctx context.Context, m received) error {
 	fmt.Fprintln(t.out, "\nRead back from the mailbox:")
 	fmt.Fprintln(t.out)
-	lines := bufio.NewScanner(c)
-	for lines.Scan() {
-		fmt.Fprintf(t.out, "    %s\n", message.Printable(lines.Text()))
+	return t.ask(ctx, "mailbox.show", control.Message{Account: tryAccount, ID: strconv.FormatInt(m.ID, 10)}, func(it control.Item) error {
+		lines := bufio.NewScanner(it.Body)
+		for lines.Scan() {
+			fmt.Fprintf(t.out, "    %s\n", message.Printable(lines.Text()))
+		}
+		return lines.Err()
+	})
+}
+
+// ask asks the server as any command would.
+func (t *trial) ask(ctx context.Context, verb string, args any, each func(control.Item) error) error {
+	op, err := operate.Open(ctx, t.cfg)
+	if err != nil {
+		return err
 	}
-	return lines.Err()
+	return errors.Join(op.Do(ctx, verb, args, each), op.Close())
 }
 
 // connect says how to use the server that is up.
@@ -235,13 +255,13 @@ Captured. In another terminal:
 
 Stop it with Ctrl-C.
 `, host, port, plain, mx, tryAccount, t.password, host, plain, tryAccount, t.password, tryAccount,
-		tryAccount, t.server.cfg.File(), tryAccount, t.server.cfg.File())
+		tryAccount, t.cfg.File(), tryAccount, t.cfg.File())
 }
 
 func (t *trial) address(door string) string {
-	for _, d := range t.server.doors {
-		if d.Name() == door {
-			return d.Addresses()[0]
+	for _, a := range t.server.Addresses() {
+		if address, ok := strings.CutPrefix(a, door+"="); ok {
+			return address
 		}
 	}
 	return ""

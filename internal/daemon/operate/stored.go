@@ -1,4 +1,4 @@
-package daemon
+package operate
 
 import (
 	"context"
@@ -8,61 +8,22 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"slices"
 
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/spool"
 )
-
-// configNow reads the configuration for a backup. Where the file cannot be
-// used, being edited perhaps, it is the one that the parts work with.
-func (p *parts) configNow() (*backup.Config, error) {
-	cfg, err := config.Read(p.cfg.File())
-	if err != nil {
-		cfg = p.cfg
-	}
-	c := &backup.Config{Text: cfg.Text(), Stale: err}
-	for setting, path := range cfg.Files() {
-		f := backup.File{Setting: setting, Path: path}
-		f.Content, f.Err = readFile(path)
-		c.Files = append(c.Files, f)
-	}
-	slices.SortFunc(c.Files, func(a, b backup.File) int {
-		if a.Setting < b.Setting {
-			return -1
-		}
-		return 1
-	})
-	return c, nil
-}
-
-// maxConfigFile bounds a file that the configuration names, in octets.
-const maxConfigFile = 1 << 20
-
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxConfigFile+1))
-	if err == nil && len(b) > maxConfigFile {
-		err = fmt.Errorf("it is larger than %d octets", maxConfigFile)
-	}
-	return b, err
-}
 
 // Backup writes a backup of the installation to w, through the running server
 // or without one. Only when it returns nil is it whole. progress is told how
 // many octets of about how many were written.
 func Backup(ctx context.Context, cfg *config.Config, w io.Writer, progress func(done, total int64)) (*backup.Manifest, error) {
-	op, err := Operate(ctx, cfg)
+	op, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -140,5 +101,5 @@ func relocate(dir string, text []byte, files []backup.Named) ([]byte, spool.Opti
 	if cfg.DataDir() != dir {
 		return nil, spool.Options{}, errors.New("its data cannot be moved")
 	}
-	return moved, spoolOptions(cfg), nil
+	return moved, settings.Spool(cfg), nil
 }

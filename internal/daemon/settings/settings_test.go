@@ -1,0 +1,37 @@
+package settings
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"gatepost/internal/config"
+)
+
+func TestReadPassword(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p")
+	if err := os.WriteFile(path, []byte("sec ret\r\nmore\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadPassword(path); got != "sec ret" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestOwnAddrs(t *testing.T) {
+	t.Parallel()
+	var cfg config.Config
+	cfg.Listen.MX = []string{"192.0.2.1:25", "[::ffff:192.0.2.2]:25", "192.0.2.3:2525", "systemd:mx"}
+	got := fmt.Sprint(OwnAddrs(&cfg))
+	if got != "[192.0.2.1 192.0.2.2]" {
+		t.Error(got)
+	}
+	cfg.Listen.MX = []string{":25"}
+	if !slices.ContainsFunc(OwnAddrs(&cfg), netip.Addr.IsLoopback) {
+		t.Error("all addresses are ours, loopback too")
+	}
+}
