@@ -63,6 +63,10 @@ const (
 	Recovery       Kind = "recovery"   // where its alerts go beside it was set
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
+
+	GrantAdded   Kind = "grant-added"   // a program got tokens in place of a password
+	GrantRemoved Kind = "grant-removed" // and lost them
+	TokenReused  Kind = "token-reused"  // likewise, since two have the same one
 )
 
 // Outcome says how it ended.
@@ -127,5 +131,6 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		GrantAdded, GrantRemoved, TokenReused,
 	}
 }

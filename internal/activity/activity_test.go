@@ -314,6 +314,8 @@ func TestSentences(t *testing.T) {
 		`A sign-in as somebody who is not here from 192.0.2.1 (FR) was put off: too many.`:                       other(stranger("192.0.2.1"), func(e *Event) { e.Outcome, e.Detail, e.Client.Country = Later, "too many", "FR" }),
 		`The password of anna@example.org was set on the command line.`:                                          {Kind: Password, Account: anna, Client: Client{Protocol: Command}},
 		`Mail that reaches anna@example.org was made to go elsewhere too: info@example.org to evil@example.net.`: {Kind: Forwarding, Account: anna, Detail: "info@example.org to evil@example.net"},
+		`The program "Thunderbird" was allowed to act for anna@example.org.`:                                     {Kind: GrantAdded, Account: anna, Detail: "Thunderbird"},
+		`The program "App" may not act for anna@example.org any more.`:                                           {Kind: GrantRemoved, Account: anna, Detail: "App"},
 		`The device "\x1b]0;" of anna@example.org got a password.`:                                               {Kind: DeviceAdded, Account: anna, Detail: "\x1b]0;"},
 	} {
 		if e.Kind == "" {

@@ -24,6 +24,8 @@ const (
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
 	RecoverySet   AlertKind = "recovery"
+	GrantSet      AlertKind = "grant-added"
+	TokenStolen   AlertKind = "token-reused"
 )
 
 // aboutSignIns are the kinds that are bounded by maxNews; failures have a
@@ -31,7 +33,7 @@ const (
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
-var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet}
+var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet, GrantSet, TokenStolen}
 
 // Alert is what the owner of an account is to be told.
 type Alert struct {

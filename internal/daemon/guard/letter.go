@@ -51,6 +51,8 @@ var subjects = map[activity.AlertKind]string{
 	activity.DeviceSet:     "A device was given a password for your mail",
 	activity.ForwardingSet: "Your mail now also goes elsewhere",
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
+	activity.GrantSet:      "A program was allowed to use your mail",
+	activity.TokenStolen:   "A program lost its access to your mail: its key was copied",
 }
 
 func (l *letter) subject() string {
@@ -82,6 +84,7 @@ func (l *letter) paragraphs() []string {
 
 // meaning says what it may be, and how to tell.
 func (l *letter) meaning() []string {
+	e := &l.Event
 	novel := "What is new about it: " + l.Detail + "."
 	switch l.Kind {
 	case activity.Travel:
@@ -106,6 +109,10 @@ func (l *letter) meaning() []string {
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Somebody who broke in does this to read your mail when he cannot sign in any more; ask for it to be taken back, and look at what went there since."}
 	case activity.RecoverySet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
+	case activity.GrantSet:
+		return []string{"Was it you, on a page of this server, a moment ago? Then all is well. Otherwise somebody got you, or himself, to allow it: the program can use your mail until it is taken away, whatever your password is. Whoever runs the server sees it with: gatepost account grant list " + e.Account}
+	case activity.TokenStolen:
+		return []string{"Two had the same key, so one of them copied it from the other, and neither can use it any more. If the program was put back from a backup, or copied to a second computer, that was it: allow it once more. Otherwise somebody got at the device that the program is on."}
 	}
 	return nil
 }
