@@ -89,6 +89,8 @@ type (
 	Alias    = record.Alias
 	Device   = record.DeviceInfo
 	Exchange = signin.Exchange
+	Token    = signin.Token
+	Tokens   = signin.Tokens
 )
 
 // The roles.
@@ -117,6 +119,7 @@ type Options struct {
 	SendLimit int   // recipients a day, likewise
 
 	Activity Activity // nil: nobody reviews
+	Tokens   Tokens   // nil: nobody signs in with tokens
 }
 
 // Counters count what the directory did since it was made.
@@ -168,7 +171,8 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,
 		SignIns: &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
-		Tried: tried(o.Activity),
+		Tokens: o.Tokens,
+		Tried:  tried(o.Activity),
 	})
 	return d
 }
@@ -178,7 +182,7 @@ func (d *Directory) Close() { d.later.close() }
 
 // Mechanisms returns the SASL mechanisms that may be offered on a
 // connection, the strongest first; none without TLS.
-func (d *Directory) Mechanisms(t *tls.ConnectionState) []string { return signin.Mechanisms(t) }
+func (d *Directory) Mechanisms(t *tls.ConnectionState) []string { return d.signin.Mechanisms(t) }
 
 // Start begins an exchange in which the peer signs in. mechanism is matched
 // without case and must be one that Mechanisms names for the connection: an

@@ -23,6 +23,9 @@ const (
 
 // Used notes that c signed its account in.
 func (d desk) Used(c *record.Credential) {
+	if c.Kind == record.Token {
+		return // which is noted where tokens are made
+	}
 	now := d.o.Clock.Now().Unix()
 	was := c.Used.Load()
 	if now < was+usedGrain || !c.Used.CompareAndSwap(was, now) {

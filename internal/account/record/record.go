@@ -66,6 +66,10 @@ type Kind string
 const (
 	Password Kind = "password" // chosen by a person
 	Device   Kind = "device"   // made here for one program or device
+
+	// Token is what OAuth gave a program. It is in no row of a person: the
+	// package grant keeps those.
+	Token Kind = "token"
 )
 
 const accountColumns = `id, domain, local, role, quota, send_limit, frozen, created`

@@ -59,6 +59,9 @@ type Options struct {
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
+	// Tokens is asked of those that OAuth gave out; nil: there are none.
+	Tokens Tokens
+
 	// Tried is told of each exchange that was decided. It does not wait, and
 	// keeps no reference to the event.
 	Tried func(*activity.Event)
@@ -112,11 +115,11 @@ var (
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
-// of those that sasl.Mechanisms names for the connection: an *envelope.Error
+// of those that Mechanisms names for the connection: an *envelope.Error
 // otherwise.
 func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	mechanism = strings.ToUpper(mechanism)
-	offered := sasl.Mechanisms(p.TLS)
+	offered := d.Mechanisms(p.TLS)
 	switch {
 	case len(offered) == 0:
 		// RFC 4954, section 6: the client may have shown its password
@@ -131,6 +134,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 		x.step = x.plain
 	case sasl.Login:
 		x.step = x.loginName
+	case sasl.OAuthBearer, sasl.XOAuth2:
+		x.step = x.bearer
 	default:
 		var err error
 		if x.scram, err = sasl.NewConversation(mechanism, p.TLS, d.o.Random); err != nil {
@@ -143,4 +148,10 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 
 // Mechanisms returns what may be offered on a connection, the strongest
 // first; none without TLS.
-func Mechanisms(t *tls.ConnectionState) []string { return sasl.Mechanisms(t) }
+func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
+	list := sasl.Mechanisms(t)
+	if d.o.Tokens != nil && len(list) > 0 {
+		list = append(list, sasl.OAuthBearer, sasl.XOAuth2)
+	}
+	return list
+}

@@ -425,7 +425,7 @@ func TestDowngradeIsRefused(t *testing.T) {
 	// And over TLS 1.2, where it is not, it is no attack.
 	p := d.elsewhere()
 	p.TLS, _ = handshake(t, d.o.Keys, tls.VersionTLS12)
-	if m := Mechanisms(p.TLS); slices.Contains(m, sasl.ScramPlus) {
+	if m := d.Mechanisms(p.TLS); slices.Contains(m, sasl.ScramPlus) {
 		t.Errorf("TLS 1.2 offers %v", m)
 	}
 	conv = c.NewConversationAdvertisingChannelBinding()
@@ -478,8 +478,8 @@ func TestStartNeedsTLSAndAMechanism(t *testing.T) {
 			t.Errorf("%q: %d", m, got)
 		}
 	}
-	if want := []string{sasl.ScramPlus, sasl.Scram, sasl.Plain, sasl.Login}; !slices.Equal(Mechanisms(d.tls[0]), want) {
-		t.Errorf("offered: %v", Mechanisms(d.tls[0]))
+	if want := []string{sasl.ScramPlus, sasl.Scram, sasl.Plain, sasl.Login}; !slices.Equal(d.Mechanisms(d.tls[0]), want) {
+		t.Errorf("offered: %v", d.Mechanisms(d.tls[0]))
 	}
 }
 

@@ -42,6 +42,9 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errToken, "the token of the program is not good, or not any more"},
+	{errStale, "the token of the program had run out"},
+	{errScope, "the token of the program is not for this"},
 	{errAuthzID, "it asked to act as somebody else"},
 	{sasl.ErrBinding, "somebody may be between the two: it was not bound to the connection"},
 }
