@@ -25,6 +25,7 @@ type Config struct {
 	Password Password `toml:"password"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
+	OAuth    OAuth    `toml:"oauth"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
 
@@ -172,6 +173,12 @@ type Activity struct {
 	Kept Span `toml:"kept"`
 	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
 	Places []string `toml:"places"`
+}
+
+// OAuth is about programs for mail that get tokens of this server in place of a password: oauth.md tells of them.
+type OAuth struct {
+	// Give out tokens at the https door, and offer OAUTHBEARER and XOAUTH2 where people sign in.
+	Enabled bool `toml:"enabled"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.

@@ -138,6 +138,7 @@ func TestRefused(t *testing.T) {
 		{"unknown class", minimal + "[password]\nrequire = [\"digits\"]\n", "f.toml:3: password.require: \"digits\" is not one of lower, upper, digit, symbol"},
 		{"class twice", minimal + "[password]\nrequire = [\"digit\", \"digit\"]\n", "f.toml:3: password.require: \"digit\" is there twice"},
 		{"passwords of an hour", minimal + "[password]\nmax_age = \"1h\"\n", "f.toml:3: password.max_age: it must be at least 1d"},
+		{"tokens without a door", minimal + "[listen]\nhttps = []\n[oauth]\nenabled = true\n", "f.toml:5: oauth.enabled: it needs listen.https"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

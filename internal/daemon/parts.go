@@ -26,6 +26,7 @@ import (
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
 	"gatepost/internal/forward"
+	"gatepost/internal/grant"
 	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
@@ -55,6 +56,7 @@ type parts struct {
 	db        *store.DB
 	guard     *guard.Guard
 	blobs     *blob.Dir
+	grants    *grant.Book
 	directory *account.Directory
 	boxes     *mailbox.Boxes
 	resolver  *resolve.Client
@@ -83,7 +85,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openGuard, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openGuard, p.openGrants, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -142,7 +144,7 @@ func (p *parts) openDirectory(context.Context) error {
 		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
-		Activity: p.guard.Book,
+		Activity: p.guard.Book, Tokens: p.tokens(),
 	})
 	p.guard.Account = p.directory.Account
 	p.onClose(func() error { p.directory.Close(); return nil })
