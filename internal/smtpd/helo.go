@@ -7,6 +7,7 @@ import (
 
 	"gatepost/internal/envelope"
 	"gatepost/internal/smtp"
+	"gatepost/internal/smtpd/xclient"
 )
 
 // helo obeys EHLO and HELO: RFC 5321, section 4.1.1.1. Either ends a
@@ -18,6 +19,9 @@ func (s *session) helo(ctx context.Context, c smtp.Command) *smtp.Reply {
 	}
 	s.reset("client greeted again")
 	s.peer.Helo, s.peer.ESMTP = name, c.Verb == "EHLO"
+	if s.behind.Helo != "" { // the proxy's own name says nothing
+		s.peer.Helo = s.behind.Helo
+	}
 	if err := s.o.Policy.Helo(ctx, &s.peer); err != nil {
 		s.peer.Helo = ""
 		return &envelope.AsError(err).Reply
@@ -42,6 +46,9 @@ func (s *session) keywords() []string {
 	}
 	if m := s.mechanisms(); len(m) > 0 {
 		k = append(k, "AUTH "+strings.Join(m, " "))
+	}
+	if s.mayIntroduce() {
+		k = append(k, xclient.Keyword)
 	}
 	return append(k, "HELP")
 }
