@@ -37,7 +37,7 @@ func (s *session) helo(ctx context.Context, c smtp.Command) *smtp.Reply {
 func (s *session) keywords() []string {
 	k := make([]string, 0, 12)
 	k = append(k, "PIPELINING", "SIZE "+strconv.FormatInt(s.o.Limits.MessageSize, 10), "8BITMIME", "SMTPUTF8",
-		"CHUNKING", "DSN", "ENHANCEDSTATUSCODES")
+		"CHUNKING", "DSN", "ENHANCEDSTATUSCODES", s.limits())
 	if s.o.TLS != nil && s.peer.TLS == nil {
 		k = append(k, "STARTTLS")
 	}
@@ -51,6 +51,11 @@ func (s *session) keywords() []string {
 		k = append(k, xclient.Keyword)
 	}
 	return append(k, "HELP")
+}
+
+// limits says what is counted in a session: RFC 9422, section 4.
+func (s *session) limits() string {
+	return "LIMITS MAILMAX=" + strconv.Itoa(s.o.Limits.Messages) + " RCPTMAX=" + strconv.Itoa(s.o.Limits.Recipients)
 }
 
 // mechanisms are the ways to sign in, none outside TLS or on the MX: a
