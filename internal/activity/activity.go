@@ -78,6 +78,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
+	Web     = "web"     // a page of the console
 	Command = "command" // an operator's
 )
 
