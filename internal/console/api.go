@@ -59,9 +59,9 @@ func (c *Console) apiRoutes() {
 		{"DELETE /api/sessions/{id}", needSession, c.apiEndSession},
 		{"POST /api/sessions/end-others", needSession, c.apiEndOthers},
 	} {
-		c.mux.HandleFunc(route.pattern, c.answer(route.need, route.call))
+		c.route(route.pattern, c.answer(route.need, route.call))
 	}
-	c.mux.HandleFunc("/api/", c.answer(needNothing, func(http.ResponseWriter, *http.Request) (any, error) {
+	c.route("/api/", c.answer(needNothing, func(http.ResponseWriter, *http.Request) (any, error) {
 		return nil, refuse(http.StatusNotFound, "there is no such call")
 	}))
 }

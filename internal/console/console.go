@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/next"
 	"gatepost/internal/console/page"
 	"gatepost/internal/console/session"
 	"gatepost/internal/store"
@@ -47,6 +48,7 @@ type Console struct {
 	sessions *session.Book
 	pages    *page.Pages
 	mux      *http.ServeMux
+	patterns []string // of the mux: what is ours
 }
 
 // New returns a console.
@@ -79,9 +81,14 @@ func (c *Console) routes() {
 
 		"/": c.nothing,
 	} {
-		c.mux.HandleFunc(pattern, h)
+		c.route(pattern, h)
 	}
 	c.apiRoutes()
+}
+
+func (c *Console) route(pattern string, h http.HandlerFunc) {
+	c.patterns = append(c.patterns, pattern)
+	c.mux.HandleFunc(pattern, h)
 }
 
 // Handle adds the pages of another package, below a pattern of
@@ -154,9 +161,9 @@ func (c *Console) failed(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (c *Console) root(w http.ResponseWriter, r *http.Request) {
-	http.Redirect(w, r, home, http.StatusSeeOther)
+	http.Redirect(w, r, next.Home, http.StatusSeeOther)
 }
 
 func (c *Console) nothing(w http.ResponseWriter, r *http.Request) {
-	c.message(w, r, http.StatusNotFound, "There is nothing here", "The address may be mistyped, or what was here is gone.", home, "To the overview")
+	c.message(w, r, http.StatusNotFound, "There is nothing here", "The address may be mistyped, or what was here is gone.", next.Home, "To the overview")
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -306,7 +307,7 @@ func TestSessions(t *testing.T) {
 	}
 	id := list[0].ID
 	// Another's cannot be ended.
-	other.post("/sessions/"+itoa(id)+"/end")
+	other.post("/sessions/" + itoa(id) + "/end")
 	if w := other.call("DELETE", "/api/sessions/"+itoa(id), ""); w.Code != http.StatusNotFound || len(read(one)) != 2 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -325,7 +326,9 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-func itoa(n int64) string { b, _ := json.Marshal(n); return string(b) }
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func quoted(s string) string { b, _ := json.Marshal(s); return string(b) }
 
 // Who owes a second factor does nothing else.
 func TestOwes(t *testing.T) {

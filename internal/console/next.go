@@ -3,40 +3,16 @@ package console
 import (
 	"net/url"
 	"strings"
+
+	"gatepost/internal/console/next"
 )
 
-// home is where people land.
-const home = "/account"
-
-// maxNext bounds an address to come back to, in octets.
-const maxNext = 2048
-
-// ownPath returns the address to go on to, if it is a path of ours, else
-// home. Browsers read "//host", "/\host" and what has a tab or line end in it
-// as another host (open redirect), so there is nothing in it but what a path
-// and a query of ours are made of.
-func ownPath(next string) string {
-	path, query, _ := strings.Cut(next, "?")
-	switch {
-	case len(next) > maxNext || !strings.HasPrefix(path, "/"):
-	case strings.Contains(path, "//") || strings.Contains(path, "/."):
-	case strings.Trim(path, letters+"/") != "" || strings.Trim(query, letters+"/?=&+:,") != "":
-	default:
-		if u, err := url.Parse(next); err == nil && u.Host == "" && u.Scheme == "" && u.User == nil {
-			return next
-		}
-	}
-	return home
-}
-
-const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%@!*"
-
 // with returns a path that is told where to go on to.
-func with(path, next string) string {
-	if next = ownPath(next); next == home {
+func with(path, to string) string {
+	if to = next.Own(to); to == next.Home {
 		return path
 	}
-	return path + "?" + url.Values{"next": {next}}.Encode()
+	return path + "?" + url.Values{"next": {to}}.Encode()
 }
 
 // section returns which link of the menu a path belongs to.

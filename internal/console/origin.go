@@ -3,6 +3,8 @@ package console
 import (
 	"errors"
 	"net/http"
+
+	"gatepost/internal/console/next"
 )
 
 var errElsewhere = errors.New("this did not come from a page of this server")
@@ -32,12 +34,12 @@ func (c *Console) SameOrigin(r *http.Request) error {
 func (c *Console) posted(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := c.SameOrigin(r); err != nil {
-			c.message(w, r, http.StatusForbidden, "This was not taken", sentence(err), home, "To the overview")
+			c.message(w, r, http.StatusForbidden, "This was not taken", sentence(err), next.Home, "To the overview")
 			return
 		}
 		if err := r.ParseForm(); err != nil {
 			w.Header().Set("Connection", "close") // the rest stays unread
-			c.message(w, r, status(err, http.StatusBadRequest), "This was not taken", "The form is too large, or not a form.", home, "To the overview")
+			c.message(w, r, status(err, http.StatusBadRequest), "This was not taken", "The form is too large, or not a form.", next.Home, "To the overview")
 			return
 		}
 		h(w, r)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"gatepost/internal/console/next"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
 )
@@ -40,27 +41,27 @@ type entry struct {
 }
 
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
-	next := ownPath(r.FormValue("next"))
+	to := next.Own(r.FormValue("next"))
 	if _, err := c.visitor(r); err == nil {
-		http.Redirect(w, r, next, http.StatusSeeOther)
+		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}
-	c.show(w, r, http.StatusOK, "Sign in", "sign-in", entry{Next: next, Done: done(r)})
+	c.show(w, r, http.StatusOK, "Sign in", "sign-in", entry{Next: to, Done: done(r)})
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
-	login, next := r.PostFormValue("login"), ownPath(r.PostFormValue("next"))
+	login, to := r.PostFormValue("login"), next.Own(r.PostFormValue("next"))
 	a, err := c.o.Directory.SignIn(r.Context(), login, r.PostFormValue("password"), r.PostFormValue("code"), client(r))
 	if err != nil {
 		status, words := c.refusal(r, err)
-		c.show(w, r, status, "Sign in", "sign-in", entry{Login: login, Next: next, Problem: words})
+		c.show(w, r, status, "Sign in", "sign-in", entry{Login: login, Next: to, Problem: words})
 		return
 	}
 	if err := c.enter(w, r, a.ID); err != nil {
 		c.failed(w, r, err)
 		return
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
@@ -90,21 +91,21 @@ type question struct {
 }
 
 func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
-	c.show(w, r, http.StatusOK, "Is it you?", "confirm", question{Account: who(r).account.Address.Unicode(), Next: ownPath(r.FormValue("next"))})
+	c.show(w, r, http.StatusOK, "Is it you?", "confirm", question{Account: who(r).account.Address.Unicode(), Next: next.Own(r.FormValue("next"))})
 }
 
 func (c *Console) confirm(w http.ResponseWriter, r *http.Request) {
-	v, next := who(r), ownPath(r.PostFormValue("next"))
+	v, to := who(r), next.Own(r.PostFormValue("next"))
 	a, err := c.o.Directory.SignIn(r.Context(), v.account.Address.Unicode(), r.PostFormValue("password"), r.PostFormValue("code"), client(r))
 	if err == nil {
 		err = c.stepUp(w, r, a.ID)
 	}
 	if err != nil {
 		status, words := c.refusal(r, err)
-		c.show(w, r, status, "Is it you?", "confirm", question{Account: v.account.Address.Unicode(), Next: next, Problem: words})
+		c.show(w, r, status, "Is it you?", "confirm", question{Account: v.account.Address.Unicode(), Next: to, Problem: words})
 		return
 	}
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // stepUp makes the session of a visitor fresh, under another token. What was
