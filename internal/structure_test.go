@@ -40,6 +40,7 @@ var house = [][]string{
 	{"authres"},
 	{"passwords"},
 	{"letter"},
+	{"confine"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 

@@ -26,6 +26,7 @@ type Config struct {
 	Factor   Factor   `toml:"factor"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
+	System   System   `toml:"system"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
 
@@ -179,6 +180,12 @@ type Activity struct {
 	Kept Span `toml:"kept"`
 	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
 	Places []string `toml:"places"`
+}
+
+// System is about the machine that the server runs on.
+type System struct {
+	// Give up, once started, what the server never needs of the file system (Landlock): it can then write nothing but its data, run nothing, and read only its data, the directories of the configuration and of the files named in it, and what the system tells any program. A file that the configuration newly names in another directory is then read only after a restart.
+	Landlock bool `toml:"landlock"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.
