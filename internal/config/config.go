@@ -19,6 +19,7 @@ type Config struct {
 	TLS      TLS      `toml:"tls"`
 	DNS      DNS      `toml:"dns"`
 	Relay    Relay    `toml:"relay"`
+	Front    Front    `toml:"front"`
 	Trusted  Trusted  `toml:"trusted"`
 	Sender   []Sender `toml:"sender"`
 	Remote   Remote   `toml:"remote"`
@@ -100,6 +101,14 @@ type Update struct {
 type Relay struct {
 	// Networks whose clients may send to anywhere without signing in. They are exempt from the bounds on addresses, rates and sessions. Never list a network that strangers can be in.
 	Networks []netip.Prefix `toml:"networks"`
+}
+
+// Front is about what stands between clients and this server. Whoever is listed can make a connection look as if it came from anywhere.
+type Front struct {
+	// Load balancers whose connections to any door begin with a header of the PROXY protocol (version 1 or 2), which says whose they are. Without one they are refused.
+	Proxies []netip.Prefix `toml:"proxies"`
+	// Mail proxies and filters that tell whom they speak for by XCLIENT. They cannot sign anybody in.
+	XClient []netip.Prefix `toml:"xclient"`
 }
 
 // Trusted is about whose word on a message counts.

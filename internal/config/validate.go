@@ -172,6 +172,13 @@ func (c *Config) checkRelay() error {
 			return c.at("relay.networks", "%s is everybody; that would be an open relay", n)
 		}
 	}
+	for setting, list := range map[string][]netip.Prefix{"front.proxies": c.Front.Proxies, "front.xclient": c.Front.XClient} {
+		for _, n := range list {
+			if n.Bits() == 0 {
+				return c.at(setting, "%s is everybody; then nobody's address could be believed", n)
+			}
+		}
+	}
 	return nil
 }
 
