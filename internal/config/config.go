@@ -24,6 +24,7 @@ type Config struct {
 	Sender   []Sender `toml:"sender"`
 	Remote   Remote   `toml:"remote"`
 	Password Password `toml:"password"`
+	Factor   Factor   `toml:"factor"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
 	System   System   `toml:"system"`
@@ -174,6 +175,12 @@ type Password struct {
 	History int `toml:"history"`
 	// After how long a password runs out: then nobody can sign in with it before a new one is set, and whoever tries is told so. Mail still arrives, and device passwords do not run out. "0s" is never, which is better: people who must change passwords choose worse ones.
 	MaxAge Span `toml:"max_age"`
+}
+
+// Factor is about second factors: the codes of an app, passkeys. factors.md tells of them.
+type Factor struct {
+	// Roles whose accounts must have one: "admin", "user". The password of an account that owes one opens no mail, and a page lets it do nothing but add one; its device passwords go on, and its mail still arrives. "gatepost account factor add totp" gives it one.
+	Required []string `toml:"required"`
 }
 
 // Activity is about the log that people review: who signed in, who tried to, what was changed.

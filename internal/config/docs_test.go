@@ -68,7 +68,7 @@ Sizes are written as "50MiB", lengths of time as "30s", "5m", "4h", "5d". This p
 		{"[relay]", "Relay", def.Relay}, {"[front]", "Front", def.Front}, {"[trusted]", "Trusted", def.Trusted}, {"[[sender]]", "Sender", Sender{}}, {"[remote]", "Remote", def.Remote}, {"[reports]", "Reports", def.Reports},
 		{"[activity]", "Activity", def.Activity},
 		{"[system]", "System", def.System},
-		{"[password]", "Password", def.Password},
+		{"[password]", "Password", def.Password}, {"[factor]", "Factor", def.Factor},
 		{"[[route]]", "Route", Route{}}, {"[limits]", "Limits", def.Limits},
 	} {
 		_, text, _ := strings.Cut(about[section.name], " ")

@@ -33,7 +33,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkActivity, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -261,6 +261,18 @@ func (c *Config) checkPassword() error {
 	}
 	if p.MaxAge != 0 && p.MaxAge < Span(day) {
 		return c.at("password.max_age", "it must be at least 1d, or 0 for never")
+	}
+	return nil
+}
+
+func (c *Config) checkFactor() error {
+	for i, s := range c.Factor.Required {
+		if s != "admin" && s != "user" {
+			return c.at("factor.required", "%q is not one of admin, user", s)
+		}
+		if slices.Contains(c.Factor.Required[:i], s) {
+			return c.at("factor.required", "%q is there twice", s)
+		}
 	}
 	return nil
 }

@@ -141,6 +141,7 @@ func (s *Server) reload() {
 		s.log.Error("the certificate is not taken over", "error", err)
 	}
 	s.parts.directory.SetPolicy(settings.Passwords(cfg))
+	s.parts.directory.SetFactorRoles(settings.FactorRoles(cfg))
 	s.parts.resolver.Reload()
 	select {
 	case s.poke <- struct{}{}: // after the DNS may have changed
