@@ -23,8 +23,8 @@ const (
 
 // Used notes that c signed its account in.
 func (d desk) Used(c *record.Credential) {
-	if c.Kind == record.Token {
-		return // which is noted where tokens are made
+	if c.ID == 0 || c.Kind == record.Token { // a passkey and a token, of which more is kept elsewhere
+		return
 	}
 	now := d.o.Clock.Now().Unix()
 	was := c.Used.Load()

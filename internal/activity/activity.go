@@ -64,9 +64,13 @@ const (
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
 
-	GrantAdded   Kind = "grant-added"   // a program got tokens in place of a password
-	GrantRemoved Kind = "grant-removed" // and lost them
-	TokenReused  Kind = "token-reused"  // likewise, since two have the same one
+	GrantAdded    Kind = "grant-added"   // a program got tokens in place of a password
+	GrantRemoved  Kind = "grant-removed" // and lost them
+	TokenReused   Kind = "token-reused"  // likewise, since two have the same one
+	FactorAdded   Kind = "factor-added"
+	FactorRemoved Kind = "factor-removed"
+	RecoveryUsed  Kind = "recovery-code-used" // it signed somebody in
+	CodesMade     Kind = "codes-made"         // new recovery codes
 )
 
 // Outcome says how it ended.
@@ -82,6 +86,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
+	Web     = "web"     // a page of the console
 	Command = "command" // an operator's
 )
 
@@ -132,5 +137,6 @@ func Kinds() []Kind {
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
 		GrantAdded, GrantRemoved, TokenReused,
+		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

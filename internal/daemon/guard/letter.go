@@ -53,6 +53,10 @@ var subjects = map[activity.AlertKind]string{
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
 	activity.GrantSet:      "A program was allowed to use your mail",
 	activity.TokenStolen:   "A program lost its access to your mail: its key was copied",
+	activity.FactorSet:     "Your mail got a second factor",
+	activity.FactorGone:    "A second factor of your mail was taken away",
+	activity.CodeUsed:      "A recovery code signed in to your mail",
+	activity.CodesSet:      "New recovery codes were made for your mail",
 }
 
 func (l *letter) subject() string {
@@ -113,6 +117,14 @@ func (l *letter) meaning() []string {
 		return []string{"Was it you, on a page of this server, a moment ago? Then all is well. Otherwise somebody got you, or himself, to allow it: the program can use your mail until it is taken away, whatever your password is. Whoever runs the server sees it with: gatepost account grant list " + e.Account}
 	case activity.TokenStolen:
 		return []string{"Two had the same key, so one of them copied it from the other, and neither can use it any more. If the program was put back from a backup, or copied to a second computer, that was it: allow it once more. Otherwise somebody got at the device that the program is on."}
+	case activity.FactorSet:
+		return []string{"Was it you? Then all is well. From now on your password alone opens nothing, and programs for mail need a password of their own."}
+	case activity.FactorGone:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. With the last one gone, your password alone opens your mail again."}
+	case activity.CodeUsed:
+		return []string{"Was it you? Then all is well; that code opens nothing any more. Otherwise somebody has your password and the paper with the codes: make new ones, and a new password."}
+	case activity.CodesSet:
+		return []string{"Was it you? Then all is well; keep them where the former ones were, and throw those away."}
 	}
 	return nil
 }
