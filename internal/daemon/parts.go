@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -394,6 +395,10 @@ func readPassword(path string) (string, error) {
 	return strings.TrimSuffix(line, "\r"), err
 }
 
+// youngPerCPU is how many deliveries to other servers may have just begun, for
+// each processor: enough to keep it busy while some of them wait.
+const youngPerCPU = 4
+
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
 func (p *parts) openQueue(capture addr.Address) {
@@ -411,7 +416,7 @@ func (p *parts) openQueue(capture addr.Address) {
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
-		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
+		RemoteWorkers: l.RemoteDeliveries, RemoteYoung: youngPerCPU * runtime.GOMAXPROCS(0), LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
 	p.spool.Serve(p.queue.Offer)
 	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
