@@ -82,6 +82,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
+	Web     = "web"     // a page of the console
 	Command = "command" // an operator's
 )
 
