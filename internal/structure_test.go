@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write testdata/oversize.txt anew")
 var house = [][]string{
 	{"daemon"},
 	{"config"},
-	{"listen", "smtpd", "control", "web", "console"},
+	{"listen", "smtpd", "control", "web", "console", "oauthd"},
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},

@@ -219,6 +219,9 @@ func (b *Book) note(tx *store.Tx, kind activity.Kind, g *Grant, who activity.Cli
 	})
 }
 
+// Near reports whether two addresses are of one source.
+func Near(a, b netip.Addr) bool { return a.IsValid() && network(a) == network(b) }
+
 // network is what is taken for one source.
 func network(ip netip.Addr) netip.Prefix {
 	ip = ip.Unmap().WithZone("")

@@ -113,7 +113,7 @@ func Origin(redirect string) string {
 	switch {
 	case err != nil:
 		return ""
-	case u.Host == "":
+	case u.Host == "" || strings.Contains(u.Host, "["): // which CSP cannot write
 		return u.Scheme + ":"
 	}
 	return u.Scheme + "://" + u.Host
