@@ -16,7 +16,7 @@ func (a *app) account() *cobra.Command {
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
 		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
 		a.onAccount("release", "Let a frozen account sign in again", "Released"),
-		a.accountRemove())
+		a.accountGrant(), a.accountRemove())
 }
 
 func (a *app) accountAdd() *cobra.Command {

@@ -8,18 +8,22 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/addr"
+	"gatepost/internal/daemon/programs"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/grant"
-	"gatepost/internal/oauth"
 )
 
 // openGrants opens what programs were given in place of a password. It is
 // there also where no more is given out: operators list and end what there is.
 func (p *parts) openGrants(context.Context) error {
-	p.grants = grant.New(grant.Options{
-		Store: p.db, Clock: p.clock, Random: rand.Reader, Log: p.log, Note: p.guard.Book.Note,
-		Ended: func(addr.Address, int64) {},
-	})
+	p.programs = &programs.Programs{
+		Issuer: p.issuer(),
+		Grants: grant.New(grant.Options{
+			Store: p.db, Clock: p.clock, Random: rand.Reader, Log: p.log, Note: p.guard.Book.Note,
+			Ended: func(addr.Address, int64) {},
+		}),
+		Account: func(ctx context.Context, a addr.Address) (account.Account, error) { return p.directory.Account(ctx, a) },
+	}
 	return nil
 }
 
@@ -38,20 +42,5 @@ func (p *parts) tokens() account.Tokens {
 	if !p.cfg.OAuth.Enabled {
 		return nil
 	}
-	return tokens{p}
+	return p.programs
 }
-
-// tokens are the grants as account wants them.
-type tokens struct{ *parts }
-
-func (t tokens) Token(ctx context.Context, token string) (account.Token, bool, error) {
-	g, ok, err := t.grants.Token(ctx, token)
-	return account.Token{
-		Account: g.Owner.ID, Login: g.Owner.Address.String(), Credential: g.Grant, Name: g.Name,
-		Send: g.Scope.Send, Read: g.Scope.Read, Expires: g.Expires,
-	}, ok, err
-}
-
-func (t tokens) Holds(ctx context.Context, id int64) (bool, error) { return t.grants.Holds(ctx, id) }
-
-func (t tokens) Metadata() string { return t.issuer() + oauth.MetadataPath }

@@ -23,11 +23,11 @@ import (
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/guard"
+	"gatepost/internal/daemon/programs"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
 	"gatepost/internal/forward"
-	"gatepost/internal/grant"
 	"gatepost/internal/hostkey"
 	"gatepost/internal/inspect"
 	"gatepost/internal/keys"
@@ -57,7 +57,7 @@ type parts struct {
 	db        *store.DB
 	guard     *guard.Guard
 	blobs     *blob.Dir
-	grants    *grant.Book
+	programs  *programs.Programs
 	directory *account.Directory
 	boxes     *mailbox.Boxes
 	resolver  *resolve.Client
@@ -364,7 +364,7 @@ func (p *parts) openQueue(capture addr.Address) {
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 
 // handle carries out what operators ask for.
-func (p *parts) handle() control.Handler { return p.guard.Handle(p.desk().Do) }
+func (p *parts) handle() control.Handler { return p.guard.Handle(p.programs.Handle(p.desk().Do)) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {
