@@ -98,7 +98,12 @@ func number(r *http.Request) int64 {
 func done(r *http.Request) string { return dones[r.URL.Query().Get("done")] }
 
 var dones = map[string]string{
-	"signed-out":    "You are signed out.",
-	"session-ended": "The session was ended.",
-	"others-ended":  "All other sessions were ended.",
+	"signed-out":     "You are signed out.",
+	"locked":         "The account is locked: nobody signs in to it any more, also no device. Mail still arrives, and nothing is lost. Whoever looks after this server can release it.",
+	"factor-added":   "It was added. All other sessions were ended.",
+	"factor-removed": "It was taken away. All other sessions were ended.",
+	"device-removed": "The device was removed. Its password opens nothing any more.",
+	"password-set":   "The password was changed. All other sessions were ended.",
+	"session-ended":  "The session was ended.",
+	"others-ended":   "All other sessions were ended.",
 }
