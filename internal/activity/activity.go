@@ -63,6 +63,9 @@ const (
 	Recovery       Kind = "recovery"   // where its alerts go beside it was set
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
+
+	CertificateIssued  Kind = "certificate-issued"  // a device got a certificate to sign in with
+	CertificateRevoked Kind = "certificate-revoked" // and lost it
 )
 
 // Outcome says how it ended.
@@ -127,5 +130,6 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		CertificateIssued, CertificateRevoked,
 	}
 }
