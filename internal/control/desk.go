@@ -56,6 +56,11 @@ var verbs = map[string]verb{
 	"account.password": with((*Desk).setPassword), "account.remove": with((*Desk).removeAccount),
 	"account.freeze": with((*Desk).freezeAccount), "account.release": with((*Desk).releaseAccount),
 
+	"account.device.add": with((*Desk).addDevice), "account.device.list": with((*Desk).listDevices),
+	"account.device.show": with((*Desk).showDevice), "account.device.remove": with((*Desk).removeDevice),
+	"account.certificate.issue": with((*Desk).issueCertificate), "account.certificate.list": with((*Desk).listClientCertificates),
+	"account.certificate.revoke": with((*Desk).revokeCertificate),
+
 	"alias.add": with((*Desk).addAlias), "alias.list": with((*Desk).listAliases),
 	"alias.show": with((*Desk).showAlias), "alias.set": with((*Desk).setAlias),
 	"alias.remove": with((*Desk).removeAlias),

@@ -42,11 +42,16 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errRevoked, "the certificate was revoked"},
 	{errAuthzID, "it asked to act as somebody else"},
 	{sasl.ErrBinding, "somebody may be between the two: it was not bound to the connection"},
 }
 
 func reason(cause error) string {
+	var b *barred
+	if errors.As(cause, &b) {
+		return b.text()
+	}
 	for _, r := range reasons {
 		if errors.Is(cause, r.cause) {
 			return r.text
