@@ -144,7 +144,8 @@ type Settings struct {
 
 // SetAccount changes an account's settings.
 func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) error {
-	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+	var ended []Ended
+	err := d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if s.Role != nil && *s.Role != p.Role {
 			if _, err := ParseRole(string(*s.Role)); err != nil {
 				return err
@@ -152,6 +153,9 @@ func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) 
 			p.Role = *s.Role
 			if err := d.note(tx, activity.Role, p.Account, string(p.Role)); err != nil {
 				return err
+			}
+			if d.Owes(p.Account) {
+				ended = endedOf(p, record.Password) // it opens no mail before there is a second factor
 			}
 		}
 		if s.Recovery != nil {
@@ -172,6 +176,10 @@ func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) 
 		}
 		return record.UpdateAccount(tx, p.Account)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
+	return err
 }
 
 // Freeze keeps an account from signing in, and ends its sessions. Its mail
@@ -203,7 +211,7 @@ func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool) 
 	return err
 }
 
-// RemoveAccount removes an account with its credentials. It leaves the lists
+// RemoveAccount removes an account with its credentials and factors. It leaves the lists
 // it was on, and lists with nobody left go too, so that whoever has the
 // address next does not inherit them. Its mail is the mailbox's affair.
 func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {

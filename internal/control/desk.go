@@ -60,6 +60,9 @@ var verbs = map[string]verb{
 	"account.device.show": with((*Desk).showDevice), "account.device.remove": with((*Desk).removeDevice),
 	"account.certificate.issue": with((*Desk).issueCertificate), "account.certificate.list": with((*Desk).listClientCertificates),
 	"account.certificate.revoke": with((*Desk).revokeCertificate),
+	"factor.list":                with((*Desk).listFactors), "factor.totp": with((*Desk).startTOTP),
+	"factor.confirm": with((*Desk).confirmTOTP), "factor.codes": with((*Desk).makeCodes),
+	"factor.remove": with((*Desk).removeFactor), "factor.sites": with((*Desk).listSites),
 
 	"alias.add": with((*Desk).addAlias), "alias.list": with((*Desk).listAliases),
 	"alias.show": with((*Desk).showAlias), "alias.set": with((*Desk).setAlias),

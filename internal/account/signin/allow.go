@@ -88,7 +88,7 @@ func (x *Exchange) Holds(ctx context.Context) bool {
 	}
 	for _, c := range now.Credentials {
 		if c.ID == x.used.ID {
-			return true
+			return !x.desk.people.Barred(now, c)
 		}
 	}
 	return false
