@@ -63,14 +63,17 @@ const (
 	Recovery       Kind = "recovery"   // where its alerts go beside it was set
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
+	FactorAdded    Kind = "factor-added"
+	FactorRemoved  Kind = "factor-removed"
+	RecoveryUsed   Kind = "recovery-code-used" // it signed somebody in
+	CodesMade      Kind = "codes-made"         // new recovery codes
 
-	GrantAdded    Kind = "grant-added"   // a program got tokens in place of a password
-	GrantRemoved  Kind = "grant-removed" // and lost them
-	TokenReused   Kind = "token-reused"  // likewise, since two have the same one
-	FactorAdded   Kind = "factor-added"
-	FactorRemoved Kind = "factor-removed"
-	RecoveryUsed  Kind = "recovery-code-used" // it signed somebody in
-	CodesMade     Kind = "codes-made"         // new recovery codes
+	CertificateIssued  Kind = "certificate-issued"  // a device got a certificate to sign in with
+	CertificateRevoked Kind = "certificate-revoked" // and lost it
+
+	GrantAdded   Kind = "grant-added"   // a program got tokens in place of a password
+	GrantRemoved Kind = "grant-removed" // and lost them
+	TokenReused  Kind = "token-reused"  // likewise, since two have the same one
 )
 
 // Outcome says how it ended.
@@ -137,6 +140,7 @@ func Kinds() []Kind {
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
 		GrantAdded, GrantRemoved, TokenReused,
+		CertificateIssued, CertificateRevoked,
 		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

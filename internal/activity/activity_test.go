@@ -317,6 +317,8 @@ func TestSentences(t *testing.T) {
 		`The program "Thunderbird" was allowed to act for anna@example.org.`:                                     {Kind: GrantAdded, Account: anna, Detail: "Thunderbird"},
 		`The program "App" may not act for anna@example.org any more.`:                                           {Kind: GrantRemoved, Account: anna, Detail: "App"},
 		`The device "\x1b]0;" of anna@example.org got a password.`:                                               {Kind: DeviceAdded, Account: anna, Detail: "\x1b]0;"},
+		`The device "phone" of anna@example.org got a certificate.`:                                              {Kind: CertificateIssued, Account: anna, Detail: "phone"},
+		`The certificate of the device "phone" of anna@example.org was revoked.`:                                 {Kind: CertificateRevoked, Account: anna, Detail: "phone"},
 	} {
 		if e.Kind == "" {
 			e.Kind = SignIn

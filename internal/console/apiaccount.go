@@ -97,7 +97,7 @@ func (c *Console) apiAddDevice(_ http.ResponseWriter, r *http.Request) (any, err
 	if err := read(r, &in); err != nil {
 		return nil, err
 	}
-	d, password, err := c.o.Directory.AddDevice(c.by(r), who(r).account.Address, in.Name)
+	d, password, err := c.o.Directory.AddDevice(c.by(r), who(r).account.Address, in.Name, account.Terms{})
 	return deviceOf(d, password), declined(err)
 }
 

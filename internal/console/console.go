@@ -44,7 +44,7 @@ type Directory interface {
 	RemoveFactor(ctx context.Context, a addr.Address, id int64, c activity.Client) error
 
 	Devices(ctx context.Context, a addr.Address) ([]account.Device, error)
-	AddDevice(ctx context.Context, a addr.Address, name string) (d account.Device, password string, err error)
+	AddDevice(ctx context.Context, a addr.Address, name string, t account.Terms) (d account.Device, password string, err error)
 	RemoveDevice(ctx context.Context, a addr.Address, id int64) error
 
 	PasswordWords() []string

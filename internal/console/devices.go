@@ -40,7 +40,7 @@ type deviceView struct {
 
 func (c *Console) addDevice(w http.ResponseWriter, r *http.Request) {
 	a := who(r).account.Address
-	dev, password, err := c.o.Directory.AddDevice(c.by(r), a, r.PostFormValue("name"))
+	dev, password, err := c.o.Directory.AddDevice(c.by(r), a, r.PostFormValue("name"), account.Terms{})
 	if err != nil {
 		c.declined(w, r, err, func(words string) { c.devices(w, r, http.StatusUnprocessableEntity, words) })
 		return

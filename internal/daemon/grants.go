@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/daemon/programs"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/grant"
+	"gatepost/internal/oauthd"
 )
 
 // openGrants opens what programs were given in place of a password. It is
@@ -20,9 +21,26 @@ func (p *parts) openGrants(context.Context) error {
 		Issuer: p.issuer(),
 		Grants: grant.New(grant.Options{
 			Store: p.db, Clock: p.clock, Random: rand.Reader, Log: p.log, Note: p.guard.Book.Note,
-			Ended: func(addr.Address, int64) {},
+			Ended: func(a addr.Address, id int64) {
+				p.directory.End(account.Ended{Account: a, Credential: id})
+			},
 		}),
 		Account: func(ctx context.Context, a addr.Address) (account.Account, error) { return p.directory.Account(ctx, a) },
+	}
+	return nil
+}
+
+// openOAuth adds to the console where programs get tokens.
+func (s *Server) openOAuth(context.Context) error {
+	if !s.cfg.OAuth.Enabled {
+		return nil
+	}
+	door := oauthd.New(oauthd.Options{
+		Console: s.console, Grants: s.parts.programs.Grants, Issuer: s.parts.programs.Issuer,
+		Clock: s.parts.clock, Log: s.log, Locate: s.parts.guard.Locate,
+	})
+	for pattern, h := range door.Routes() {
+		s.console.Handle(pattern, h)
 	}
 	return nil
 }

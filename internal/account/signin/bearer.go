@@ -110,5 +110,7 @@ func (x *Exchange) grant(t Token, ok bool) (*record.Credential, error) {
 	case x.peer.Door == envelope.Submission && !t.Send, x.peer.Door != envelope.Submission && !t.Read:
 		return nil, errScope
 	}
-	return &record.Credential{ID: t.Credential, Kind: record.Token, Name: t.Name}, nil
+	c := &record.Credential{ID: t.Credential, Kind: record.Token, Name: t.Name}
+	c.Terms.Expires = t.Expires
+	return c, nil
 }

@@ -17,6 +17,7 @@ import (
 type tokens struct {
 	of   map[string]Token
 	fail error
+	gone bool // the grants have ended
 }
 
 func (t *tokens) Token(_ context.Context, s string) (Token, bool, error) {
@@ -24,7 +25,7 @@ func (t *tokens) Token(_ context.Context, s string) (Token, bool, error) {
 	return v, ok, t.fail
 }
 
-func (t *tokens) Holds(context.Context, int64) (bool, error) { return true, nil }
+func (t *tokens) Holds(context.Context, int64) (bool, error) { return !t.gone, nil }
 
 func (t *tokens) Metadata() string {
 	return "https://mx.example.org/.well-known/oauth-authorization-server"
@@ -110,6 +111,27 @@ func TestTokenWithoutLogin(t *testing.T) {
 	}
 	if got, err := d.run(sasl.OAuthBearer, show(sasl.OAuthBearer, "", "bad"), d.elsewhere(), true); got != "" || !isRefused(err) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A session learns which grant opened it, when its token runs out, and whether
+// the grant ended meanwhile.
+func TestTokenHolds(t *testing.T) {
+	t.Parallel()
+	d, k := bearerDesk(t)
+	x, err := d.Start(sasl.XOAuth2, d.elsewhere())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, done, err := x.Next(context.Background(), show(sasl.XOAuth2, address, "good")(nil)); !done || err != nil {
+		t.Fatal(done, err)
+	}
+	if id, until := x.Credential(); id != 7 || !until.Equal(k.of["good"].Expires) || !x.Holds(context.Background()) {
+		t.Errorf("grant %d until %v", id, until)
+	}
+	k.gone = true
+	if x.Holds(context.Background()) {
+		t.Error("it holds after its end")
 	}
 }
 

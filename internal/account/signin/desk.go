@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"gatepost/internal/account/clientcert"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
@@ -52,7 +53,7 @@ type People interface {
 	Spend(ctx context.Context, p *record.Person, s Shown, c activity.Client) (bool, error)
 }
 
-// Options configure a Desk. All fields are required.
+// Options configure a Desk. All fields are required, but for Certificates.
 type Options struct {
 	Keys   *keys.Keys
 	Clock  clock.Clock
@@ -62,6 +63,8 @@ type Options struct {
 	Cost              secret.Cost
 	HashRuns          int  // Argon2id runs at once
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
+
+	Certificates *clientcert.Trusted // of ours that clients may show; nil: none
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
@@ -120,6 +123,7 @@ var (
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
 	errRunOut     = errors.New("the password has run out")
+	errRevoked    = errors.New("the certificate was revoked")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
 )
@@ -146,6 +150,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 		x.step = x.loginName
 	case sasl.OAuthBearer, sasl.XOAuth2:
 		x.step = x.bearer
+	case sasl.External:
+		x.step = x.external
 	default:
 		var err error
 		if x.scram, err = sasl.NewConversation(mechanism, p.TLS, d.o.Random); err != nil {
@@ -162,6 +168,9 @@ func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
 	list := sasl.Mechanisms(t)
 	if d.o.Tokens != nil && len(list) > 0 {
 		list = append(list, sasl.OAuthBearer, sasl.XOAuth2)
+	}
+	if _, shown := d.shown(t); shown && len(list) > 0 {
+		list = append([]string{sasl.External}, list...)
 	}
 	return list
 }

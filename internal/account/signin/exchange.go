@@ -24,8 +24,9 @@ type Exchange struct {
 	// step takes the next response; each step says which comes after it.
 	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	claim   claim
-	account string // empty before the end
-	signed  string // the account, until the client has seen our SCRAM proof
+	account string             // empty before the end
+	signed  string             // the account, until the client has seen our SCRAM proof
+	used    *record.Credential // that signed in
 
 	page  *activity.Client     // who signs in on a page; nil: a client for mail
 	with  string               // what was shown beside the password, in words
@@ -105,11 +106,11 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 	if err := x.wait(ctx); err != nil {
 		return nil, false, err
 	}
-	c, err := x.desk.verify(ctx, &x.claim, password, x.from)
+	c, cause, err := x.desk.verify(ctx, &x.claim, password, x.from, x.allow)
 	if err != nil {
 		return nil, false, errLater(err)
 	}
-	x.account, err = x.conclude(c, errCredential)
+	x.account, err = x.conclude(c, cause)
 	return nil, err == nil, err
 }
 
@@ -146,7 +147,7 @@ func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, boo
 	answer, which, cause := x.scram.Final(response)
 	var c *record.Credential
 	if which >= 0 {
-		c = x.whose[which]
+		c, cause = x.allowed(x.whose[which])
 	}
 	var err error
 	if x.signed, err = x.conclude(c, cause); err != nil {
@@ -210,6 +211,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		d.throttle.Passed(x.claim.key(), x.from)
 		d.o.SignIns.Add(1)
 		d.people.Used(c)
+		x.used = c
 		x.tell(activity.Done, "", c)
 		x.log("signed in", "account", p.Address.String())
 		return p.Address.String(), nil

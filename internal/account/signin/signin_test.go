@@ -24,6 +24,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/terms"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
@@ -131,7 +132,7 @@ func (d *desk) add(address, password string) *record.Person {
 
 func (d *desk) addDevice(p *record.Person) string {
 	d.t.Helper()
-	f, pw, err := d.NewDevice("phone", p.Salt, p.Iterations)
+	f, pw, err := d.NewDevice("phone", terms.Terms{Scope: terms.Both}, p.Salt, p.Iterations)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func (d *desk) addDevice(p *record.Person) string {
 
 // keep is Keep without a store.
 func (d *desk) keep(p *record.Person, f *Fresh) {
-	c := &record.Credential{ID: p.ID*100 + int64(len(p.Credentials)), Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256}
+	c := &record.Credential{ID: p.ID*100 + int64(len(p.Credentials)), Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256, Terms: f.terms}
 	if f.rated != nil {
 		c.Rating = d.o.Keys.Seal(sealRating, f.rated.bytes(), sealContext(p.ID, c.ID))
 	}
@@ -605,7 +606,7 @@ func TestManyAtOnceAreVerifiedOnce(t *testing.T) {
 	before := d.hashes.Load()
 	for range 20 {
 		all.Go(func() {
-			if c, err := d.verify(context.Background(), &claim{person: p}, password, netip.MustParsePrefix("192.0.2.0/24")); c == nil || err != nil {
+			if c, _, err := d.verify(context.Background(), &claim{person: p}, password, netip.MustParsePrefix("192.0.2.0/24"), nil); c == nil || err != nil {
 				t.Errorf("%v, %v", c, err)
 			}
 		})
@@ -625,7 +626,7 @@ func TestChangeWhileHashing(t *testing.T) {
 	c := claim{person: p, as: d.verified.now()}
 	d.Forget([]int64{p.ID})
 	from := netip.MustParsePrefix("192.0.2.0/24")
-	if found, err := d.verify(context.Background(), &c, password, from); found == nil || err != nil {
+	if found, _, err := d.verify(context.Background(), &c, password, from, nil); found == nil || err != nil {
 		t.Fatalf("%v, %v", found, err)
 	}
 	if d.verified.get(d.verified.token(p.ID, from, password)) != nil {

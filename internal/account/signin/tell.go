@@ -55,6 +55,7 @@ var reasons = []struct {
 	{errToken, "the token of the program is not good, or not any more"},
 	{errStale, "the token of the program had run out"},
 	{errScope, "the token of the program is not for this"},
+	{errRevoked, "the certificate was revoked"},
 	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
 	{errCode, "the password was right, but the code was not, or there was none"},
 	{errAuthzID, "it asked to act as somebody else"},
@@ -62,6 +63,10 @@ var reasons = []struct {
 }
 
 func reason(cause error) string {
+	var b *barred
+	if errors.As(cause, &b) {
+		return b.text()
+	}
 	for _, r := range reasons {
 		if errors.Is(cause, r.cause) {
 			return r.text
