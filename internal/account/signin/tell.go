@@ -5,6 +5,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
+	"gatepost/internal/account/throttle"
 	"gatepost/internal/activity"
 )
 
@@ -13,13 +14,8 @@ import (
 // nothing is told but where it was tried from: people type their password
 // into the wrong field.
 func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credential) {
-	e := activity.Event{
-		Outcome: outcome, Detail: why, Mechanism: x.mechanism,
-		Client: activity.Client{Protocol: activity.SMTP, Address: x.peer.Addr.Addr(), Name: x.peer.Helo},
-	}
-	if t := x.peer.TLS; t != nil {
-		e.Client.Version, e.Client.Cipher, e.Client.Group = t.Version, t.CipherSuite, t.CurveID
-	}
+	e := x.event()
+	e.Outcome, e.Detail = outcome, why
 	if p := x.claim.person; p != nil {
 		e.Owner, e.Account = p.ID, p.Address.Unicode()
 	}
@@ -30,6 +26,24 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 		}
 	}
 	x.desk.o.Tried(&e)
+}
+
+// event is what is told of the client in every case.
+func (x *Exchange) event() activity.Event {
+	e := activity.Event{
+		Mechanism: x.mechanism,
+		Client:    activity.Client{Protocol: activity.SMTP, Address: x.peer.Addr.Addr().Unmap().WithZone(""), Name: x.peer.Helo},
+	}
+	if t := x.peer.TLS; t != nil {
+		e.Client.Version, e.Client.Cipher, e.Client.Group = t.Version, t.CipherSuite, t.CurveID
+	}
+	return e
+}
+
+// source is where the throttle sees the client.
+func (x *Exchange) source() throttle.Source {
+	e := x.event()
+	return throttle.From(e.Client.Address, e.Device())
 }
 
 // reasons say in words for people why a sign-in failed. What a client sent is
