@@ -139,11 +139,12 @@ func guardSettings(cfg *config.Config) guard.Settings {
 func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
-		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
+		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
 		Activity: p.guard.Book,
 	})
+	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account = p.directory.Account
 	p.onClose(func() error { p.directory.Close(); return nil })
 	return nil

@@ -44,7 +44,7 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 			chosen = c
 		}
 	}
-	done, err := d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
+	done, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +57,16 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 	if !d.hasher.Verify(p, chosen.Argon2) {
 		return nil, nil
 	}
-	if !who.Frozen { // else the second try would be quicker, and tell that the first was right
+	// Else the second try would be quicker, and tell that the first was right.
+	if !who.Frozen && !d.people.Barred(who, chosen) {
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
 	return chosen, nil
+}
+
+// enter waits for a place to hash in.
+func (d *Desk) enter(ctx context.Context, a throttle.Attempt) (done func(), err error) {
+	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
 }
 
 // device returns the credential of whom a client claims to be that a device

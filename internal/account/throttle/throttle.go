@@ -65,7 +65,7 @@ const (
 
 // free is how many failures are taken for typing errors. People share
 // addresses, and more of them networks.
-var free = [tables]int{own: 3, pair: 3, address: 10, network: 40, account: 20}
+var free = [tables]int{own: 3, pair: 3, address: 10, network: 40, account: 30}
 
 // ErrBusy says that too many wait already.
 var ErrBusy = errors.New("too many sign-ins wait")

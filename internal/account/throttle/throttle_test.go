@@ -70,7 +70,7 @@ func TestWhatIsCounted(t *testing.T) {
 		{"a name from a network", func(i int) Attempt { return as("owner", fmt.Sprint("192.0.2.", i), "") }, 8, maxDelay, 0, 0, 0},
 		{"an address", func(i int) Attempt { return as(fmt.Sprint("name", i), attacker, "") }, 15, maxDelay, maxDelay, 0, 0},
 		{"a network", func(i int) Attempt { return as(fmt.Sprint("name", i), fmt.Sprint("192.0.2.", i), "") }, 45, maxDelay, maxDelay, maxDelay, 0},
-		{"a name from everywhere", func(i int) Attempt { return as("owner", fmt.Sprintf("10.0.%d.1", i), "") }, 25, accountDelay, 0, 0, accountDelay},
+		{"a name from everywhere", func(i int) Attempt { return as("owner", fmt.Sprintf("10.0.%d.1", i), "") }, 35, accountDelay, 0, 0, accountDelay},
 	} {
 		th, _ := newFake()
 		for i := range tt.n {
