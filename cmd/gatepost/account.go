@@ -14,6 +14,7 @@ import (
 func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
+		a.device(), a.clientCertificate(),
 		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
 		a.onAccount("release", "Let a frozen account sign in again", "Released"),
 		a.accountRemove())

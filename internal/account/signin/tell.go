@@ -59,6 +59,7 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errRevoked, "the certificate was revoked"},
 	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
 	{errCode, "the password was right, but the code was not, or there was none"},
 	{errAuthzID, "it asked to act as somebody else"},
@@ -66,6 +67,10 @@ var reasons = []struct {
 }
 
 func reason(cause error) string {
+	var b *barred
+	if errors.As(cause, &b) {
+		return b.text()
+	}
 	for _, r := range reasons {
 		if errors.Is(cause, r.cause) {
 			return r.text
