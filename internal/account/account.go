@@ -140,6 +140,9 @@ type Directory struct {
 	sent   sent
 	later  later
 
+	freezing sync.Mutex // one change of what is frozen at a time, with what follows from it
+	outbox   Outbox     // nil: nobody sends
+
 	mu       sync.Mutex // guards what follows
 	changes  uint64     // how often the caches were emptied
 	domains  *domains   // nil: to be read

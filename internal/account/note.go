@@ -22,13 +22,13 @@ type Activity interface {
 	Note(tx *store.Tx, e *activity.Event) error
 }
 
-// note writes down what is done to an account. Everything that is done comes
-// from commands so far.
+// note writes down what is done to an account, and by whom, which the context
+// of the transaction tells (activity.By).
 func (d *Directory) note(tx *store.Tx, kind activity.Kind, a Account, detail string) error {
 	if d.o.Activity == nil {
 		return nil
 	}
-	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail, Client: activity.Client{Protocol: activity.Command}}
+	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail}
 	if a.ID != 0 {
 		e.Account = a.Address.Unicode()
 	}

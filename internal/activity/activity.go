@@ -38,6 +38,7 @@
 package activity
 
 import (
+	"context"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -78,6 +79,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
+	Web     = "web"
 	Command = "command" // an operator's
 )
 
@@ -106,9 +108,25 @@ type Client struct {
 	Country  string       // two letters; filled in when the event is written
 	Network  string       // who announces the address; likewise
 	Name     string       // what it called itself
+	Operator string       // who gave a command, as the machine knows them: "root"
 	Version  uint16       // of TLS, as crypto/tls numbers them; 0: in the clear
 	Cipher   uint16
 	Group    tls.CurveID
+}
+
+// By returns a context for what a client asks for: Note takes it from there,
+// so that nothing on the way to it has to hand it on.
+func By(ctx context.Context, c Client) context.Context { return context.WithValue(ctx, by{}, c) }
+
+type by struct{}
+
+// asker returns who asked for what is done in a context: a command that
+// nobody knows the giver of, where nothing else was said.
+func asker(ctx context.Context) Client {
+	if c, ok := ctx.Value(by{}).(Client); ok {
+		return c
+	}
+	return Client{Protocol: Command}
 }
 
 // where returns the address or network as it is kept.

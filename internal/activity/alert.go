@@ -24,6 +24,8 @@ const (
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
 	RecoverySet   AlertKind = "recovery"
+	AccountFrozen AlertKind = "frozen"
+	AccountFreed  AlertKind = "released"
 )
 
 // aboutSignIns are the kinds that are bounded by maxNews; failures have a
@@ -31,7 +33,7 @@ const (
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
-var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet}
+var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet, AccountFrozen, AccountFreed}
 
 // Alert is what the owner of an account is to be told.
 type Alert struct {
@@ -128,12 +130,10 @@ func readAlerts(tx *store.Tx) (list []Alert, err error) {
 	return list, rows.Err()
 }
 
-// Sent notes that an alert was sent.
-func (b *Book) Sent(ctx context.Context, id int64) error {
-	return b.o.DB.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`UPDATE activity_alert SET sent = ? WHERE id = ?`, b.o.Clock.Now().Unix(), id)
-		return err
-	})
+// Sent notes that an alert was sent, in a transaction of its caller.
+func (b *Book) Sent(tx *store.Tx, id int64) error {
+	_, err := tx.Exec(`UPDATE activity_alert SET sent = ? WHERE id = ?`, b.o.Clock.Now().Unix(), id)
+	return err
 }
 
 // ReadRecovery returns the address that is told beside the account's own;

@@ -45,7 +45,7 @@ func (b *book) told() (kinds []AlertKind) {
 	}
 	for _, a := range list {
 		kinds = append(kinds, a.Kind)
-		if err := b.Sent(b.t.Context(), a.ID); err != nil {
+		if err := b.o.DB.Update(b.t.Context(), func(tx *store.Tx) error { return b.Sent(tx, a.ID) }); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -212,7 +212,7 @@ func TestChangesAreTold(t *testing.T) {
 	b := newBook(t)
 	for kind, want := range map[Kind]AlertKind{
 		Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
-		Frozen: "", Released: "", Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
+		Frozen: AccountFrozen, Released: AccountFreed, Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
 	} {
 		b.change(kind, "x@example.net")
 		if got := b.told(); len(got) > 1 || (len(got) == 1) != (want != "") || len(got) == 1 && got[0] != want {

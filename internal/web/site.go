@@ -26,7 +26,7 @@ const challengePath = "/.well-known/acme-challenge/"
 // about 43.
 const maxToken = 256
 
-// Site is what the doors answer. All fields are required.
+// Site is what the doors answer. All fields but Pages are required.
 type Site struct {
 	Hostname addr.Domain // the server's own
 	// Policy returns the MTA-STS policy of a domain, if it is ours.
@@ -34,6 +34,9 @@ type Site struct {
 	// Challenge returns the answer to an ACME challenge for a host, if there
 	// is one.
 	Challenge func(ctx context.Context, host, token string) (answer string, ok bool)
+	// Pages are what else is answered over https at the server's own name, by
+	// the beginning of the path. They take no body.
+	Pages map[string]http.Handler
 	// HTTPSPort is where a redirect leads; 0: nowhere, since the door is shut.
 	HTTPSPort int
 	Log       *slog.Logger
@@ -43,7 +46,21 @@ type Site struct {
 func (s *Site) Secure() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+policyPath, s.policy)
+	for path, page := range s.Pages {
+		mux.Handle(path, s.own(page))
+	}
 	return s.guard(mux)
+}
+
+// own lets through what is asked of the server's own name.
+func (s *Site) own(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked(r) != s.Hostname {
+			http.NotFound(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Plain answers over http.

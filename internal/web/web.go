@@ -13,7 +13,7 @@
 // It trusts nobody: every time and size is bounded below. A host that is not
 // ours gets no answer of use, so that nobody can send our users elsewhere
 // through us, or have us speak for their names. Only GET and HEAD are
-// answered; a body is not read.
+// answered, but by the pages that daemon mounts; a body is not read.
 package web
 
 import (
