@@ -25,10 +25,15 @@ type Activity interface {
 // note writes down what is done to an account, and by whom, which the context
 // of the transaction tells (activity.By).
 func (d *Directory) note(tx *store.Tx, kind activity.Kind, a Account, detail string) error {
+	return d.noteBy(tx, kind, a, detail, activity.Client{})
+}
+
+// noteBy writes down what somebody does to an account.
+func (d *Directory) noteBy(tx *store.Tx, kind activity.Kind, a Account, detail string, c activity.Client) error {
 	if d.o.Activity == nil {
 		return nil
 	}
-	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail}
+	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail, Client: c}
 	if a.ID != 0 {
 		e.Account = a.Address.Unicode()
 	}

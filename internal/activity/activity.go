@@ -64,6 +64,10 @@ const (
 	Recovery       Kind = "recovery"   // where its alerts go beside it was set
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
+	FactorAdded    Kind = "factor-added"
+	FactorRemoved  Kind = "factor-removed"
+	RecoveryUsed   Kind = "recovery-code-used" // it signed somebody in
+	CodesMade      Kind = "codes-made"         // new recovery codes
 )
 
 // Outcome says how it ended.
@@ -79,7 +83,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
-	Web     = "web"
+	Web     = "web"     // a page of the console
 	Command = "command" // an operator's
 )
 
@@ -145,5 +149,6 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

@@ -26,6 +26,10 @@ const (
 	RecoverySet   AlertKind = "recovery"
 	AccountFrozen AlertKind = "frozen"
 	AccountFreed  AlertKind = "released"
+	FactorSet     AlertKind = "factor-added"
+	FactorGone    AlertKind = "factor-removed"
+	CodeUsed      AlertKind = "recovery-code-used"
+	CodesSet      AlertKind = "codes-made"
 )
 
 // aboutSignIns are the kinds that are bounded by maxNews; failures have a
@@ -33,7 +37,9 @@ const (
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
-var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet, AccountFrozen, AccountFreed}
+var aboutChanges = []AlertKind{
+	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed,
+}
 
 // Alert is what the owner of an account is to be told.
 type Alert struct {

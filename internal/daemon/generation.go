@@ -46,10 +46,11 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 		o := smtpd.Options{
 			Name:     d.Key,
 			Hostname: cfg.Hostname, Door: d.Door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
-			Book:   s.parts.protection.Book,
-			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door),
-			Limits: sessionLimits(cfg.Limits),
-			Clock:  s.parts.clock, Random: rand.Reader, Log: s.log,
+			Book:    s.parts.protection.Book,
+			TLS:     smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door),
+			XClient: cfg.Front.XClient,
+			Limits:  sessionLimits(cfg.Limits),
+			Clock:   s.parts.clock, Random: rand.Reader, Log: s.log,
 		}
 		if d.Door == envelope.Submission {
 			o.Auth = signIn{s.parts.directory}
@@ -140,6 +141,7 @@ func (s *Server) reload() {
 		s.log.Error("the certificate is not taken over", "error", err)
 	}
 	s.parts.directory.SetPolicy(settings.Passwords(cfg))
+	s.parts.directory.SetFactorRoles(settings.FactorRoles(cfg))
 	s.parts.resolver.Reload()
 	select {
 	case s.poke <- struct{}{}: // after the DNS may have changed
@@ -170,6 +172,7 @@ func connectionLimits(cfg *config.Config) listen.Limits {
 		PerAddress:  cfg.Limits.ConnectionsPerAddress,
 		PerNetwork:  cfg.Limits.ConnectionsPerNetwork,
 		Exempt:      cfg.Relay.Networks,
+		Proxies:     cfg.Front.Proxies,
 	}
 }
 

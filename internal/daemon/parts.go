@@ -131,7 +131,7 @@ func (p *parts) openGuard(context.Context) error {
 }
 
 func guardSettings(cfg *config.Config) guard.Settings {
-	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept), LockURL: lockURL(cfg)}
+	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept), LockURL: settings.LockURL(cfg)}
 	for _, file := range cfg.Activity.Places {
 		s.Places = append(s.Places, cfg.Path(file))
 	}
@@ -141,11 +141,12 @@ func guardSettings(cfg *config.Config) guard.Settings {
 func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
-		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
+		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
 		Activity: p.guard.Book,
 	})
+	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock
 	p.onClose(func() error { p.directory.Close(); return nil })
 	return nil

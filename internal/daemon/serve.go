@@ -63,6 +63,9 @@ type Options struct {
 // Serve runs a server until ctx ends, then drains it. reload tells of each
 // SIGHUP.
 func Serve(ctx context.Context, cfg *config.Config, log io.Writer, reload <-chan os.Signal) error {
+	if err := confined(cfg, slog.New(slog.NewTextHandler(log, nil))); err != nil {
+		return err
+	}
 	s, err := Start(ctx, cfg, Options{Log: log})
 	if err != nil {
 		return err

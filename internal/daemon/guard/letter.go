@@ -54,6 +54,10 @@ var subjects = map[activity.AlertKind]string{
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
 	activity.AccountFrozen: "Your mail account was locked",
 	activity.AccountFreed:  "Your mail account was released",
+	activity.FactorSet:     "Your mail got a second factor",
+	activity.FactorGone:    "A second factor of your mail was taken away",
+	activity.CodeUsed:      "A recovery code signed in to your mail",
+	activity.CodesSet:      "New recovery codes were made for your mail",
 }
 
 // subject says in a few words what an alert is about.
@@ -136,6 +140,14 @@ func (l *letter) meaning() []string {
 		return []string{"It can be signed in to again, and what was held back of what it sent may leave. Was it you, or somebody whom you asked? Then all is well."}
 	case activity.RecoverySet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
+	case activity.FactorSet:
+		return []string{"Was it you? Then all is well. From now on your password alone opens nothing, and programs for mail need a password of their own."}
+	case activity.FactorGone:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. With the last one gone, your password alone opens your mail again."}
+	case activity.CodeUsed:
+		return []string{"Was it you? Then all is well; that code opens nothing any more. Otherwise somebody has your password and the paper with the codes: make new ones, and a new password."}
+	case activity.CodesSet:
+		return []string{"Was it you? Then all is well; keep them where the former ones were, and throw those away."}
 	}
 	return nil
 }

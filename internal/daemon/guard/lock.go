@@ -34,12 +34,13 @@ func gone(err error) error {
 	return err
 }
 
-// Pages are what web answers for the guard, by path.
-func (g *Guard) Pages() map[string]http.Handler {
-	links := g.Links.Handler(lock.Plain, g.o.Log)
-	return map[string]http.Handler{lock.Path: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// LockPage answers for everything under lock.Path, with pages that render
+// draws.
+func (g *Guard) LockPage(render lock.Page) http.Handler {
+	links := g.Links.Handler(render, g.o.Log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		links.ServeHTTP(w, r.WithContext(activity.By(r.Context(), visitor(r))))
-	})}
+	})
 }
 
 // visitor is who asks for a page.

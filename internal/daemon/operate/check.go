@@ -105,7 +105,11 @@ func checkSurface(ctx context.Context, cfg *config.Config, op *Operator, whole b
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(self.Check(ctx), checkUpdater(cfg), checkLists(cfg, whole), old), nil
+	orphaned, err := checkPasskeys(ctx, cfg, op)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(self.Check(ctx), checkUpdater(cfg), checkLists(cfg, whole), old, orphaned), nil
 }
 
 // issued tells of the certificates that an authority issued.
@@ -201,6 +205,13 @@ func checkStopped(ctx context.Context, cfg *config.Config, progress func(done, t
 		}
 		for _, d := range list {
 			domains = append(domains, audit.Domain{Name: d.Name, Parked: d.Parked})
+		}
+		sites, err := account.PasskeySites(db)
+		if err != nil {
+			found(audit.Finding{Check: "store", Level: audit.Failure, Text: "The passkeys cannot be read: " + err.Error() + ".", Fix: "Restore a backup."})
+		}
+		for _, f := range orphaned(cfg, sites) {
+			found(f)
 		}
 	}
 	self, err := newSelf(cfg, false, domains, k)

@@ -22,6 +22,20 @@ func TestReadPassword(t *testing.T) {
 	}
 }
 
+func TestOrigins(t *testing.T) {
+	t.Parallel()
+	cfg := config.Config{Hostname: "mx.example.org"}
+	for want, list := range map[string][]string{
+		"[https://mx.example.org]": {":443", "systemd:web"},
+		"[https://mx.example.org https://mx.example.org:4443 https://mx.example.org:8443]": {"192.0.2.1:8443", ":4443", "[::1]:8443"},
+	} {
+		cfg.Listen.HTTPS = list
+		if got := fmt.Sprint(Origins(&cfg)); got != want {
+			t.Errorf("%v: %s", list, got)
+		}
+	}
+}
+
 func TestOwnAddrs(t *testing.T) {
 	t.Parallel()
 	var cfg config.Config
