@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 
+	"gatepost/internal/account"
 	"gatepost/internal/addr"
 )
 
@@ -18,25 +19,34 @@ type Frozen struct {
 }
 
 func (d *Desk) freezeAccount(ctx context.Context, a Name, emit Emit) error {
-	return d.setFrozen(ctx, a, emit, d.Directory.Freeze)
-}
-
-func (d *Desk) releaseAccount(ctx context.Context, a Name, emit Emit) error {
-	return d.setFrozen(ctx, a, emit, d.Directory.Release)
-}
-
-func (d *Desk) setFrozen(ctx context.Context, a Name, emit Emit, change func(context.Context, addr.Address) error) error {
-	address, err := parseAddress(a.Name)
-	if err != nil {
-		return err
-	}
-	if err := change(ctx, address); err != nil {
-		return err
-	}
-	acc, err := d.Directory.Account(ctx, address)
+	acc, err := d.change(ctx, a, d.Directory.Freeze)
 	if err != nil {
 		return err
 	}
 	waiting, busy := d.Queue.Of(acc.Address.String())
 	return emit(Frozen{acc.Address.Unicode(), acc.Frozen, waiting, busy}, nil)
+}
+
+func (d *Desk) releaseAccount(ctx context.Context, a Name, emit Emit) error {
+	waiting, busy := 0, 0
+	acc, err := d.change(ctx, a, func(ctx context.Context, address addr.Address) error {
+		waiting, busy = d.Queue.Of(address.Fold().String()) // before it leaves
+		return d.Directory.Release(ctx, address)
+	})
+	if err != nil {
+		return err
+	}
+	return emit(Frozen{acc.Address.Unicode(), acc.Frozen, waiting, busy}, nil)
+}
+
+// change changes an account and returns it.
+func (d *Desk) change(ctx context.Context, a Name, do func(context.Context, addr.Address) error) (account.Account, error) {
+	address, err := parseAddress(a.Name)
+	if err != nil {
+		return account.Account{}, err
+	}
+	if err := do(ctx, address); err != nil {
+		return account.Account{}, err
+	}
+	return d.Directory.Account(ctx, address)
 }
