@@ -99,6 +99,9 @@ type Event struct {
 	Credential string // the one that was used, as "password" or "device phone"
 	Mechanism  string // of SASL
 	Detail     string // the rest of the sentence, by kind: a reason, a role, targets
+	// Knew says of a sign-in that the secret which was shown was right, also
+	// where it was refused for want of more. It is judged by, and not kept.
+	Knew bool
 
 	First, Last time.Time // equal if it happened once
 	Times       int64

@@ -20,6 +20,7 @@ const (
 	NewNetwork    AlertKind = "new-network"
 	OutdatedTLS   AlertKind = "old-tls"
 	Failures      AlertKind = "failures"
+	Stolen        AlertKind = "stolen-password"
 	PasswordSet   AlertKind = "password"
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
@@ -32,8 +33,8 @@ const (
 	CodesSet      AlertKind = "codes-made"
 )
 
-// aboutSignIns are the kinds that are bounded by maxNews; failures have a
-// bound of their own.
+// aboutSignIns are the kinds that are bounded by maxNews; failures and stolen
+// passwords have bounds of their own.
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
@@ -59,7 +60,8 @@ func (b *Book) alert(tx *store.Tx, kind AlertKind, e *Event, detail string) erro
 		group, most = aboutChanges, maxChanges
 	}
 	n, err := countAlerts(tx, e.Owner, group, e.Last.Add(-24*time.Hour))
-	if err != nil || n >= most && kind != Failures {
+	bounded := kind != Failures && kind != Stolen // which have bounds of their own
+	if err != nil || n >= most && bounded {
 		return err
 	}
 	also, err := ReadRecovery(tx, e.Owner)
@@ -74,7 +76,7 @@ func (b *Book) alert(tx *store.Tx, kind AlertKind, e *Event, detail string) erro
 		return err
 	}
 	last := int64(0)
-	if n == most-1 && kind != Failures {
+	if n == most-1 && bounded {
 		last = 1
 	}
 	_, err = tx.Exec(`INSERT INTO activity_alert (id, owner, kind, event, detail, also, last, made, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`,

@@ -185,6 +185,11 @@ func (b *Book) write(tx *store.Tx, pending map[likeness]*Event) error {
 			return err
 		case e.Outcome == Refused && e.Owner != 0:
 			guessed[e.Owner] = e
+			if fresh && e.Knew {
+				if err := b.judgeStolen(tx, e); err != nil {
+					return err
+				}
+			}
 		case fresh && e.Outcome == Done && e.Owner != 0:
 			if err := b.judgeSignIn(tx, e); err != nil {
 				return err

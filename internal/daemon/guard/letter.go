@@ -47,6 +47,7 @@ var subjects = map[activity.AlertKind]string{
 	activity.NewDevice:     "A sign-in to your mail with a new device or program",
 	activity.NewNetwork:    "A sign-in to your mail from a new network",
 	activity.OutdatedTLS:   "A program that reads or sends your mail is outdated",
+	activity.Stolen:        "Somebody has a password of your mail",
 	activity.Failures:      "Many failed attempts to sign in to your mail",
 	activity.PasswordSet:   "The password of your mail was changed",
 	activity.DeviceSet:     "A device was given a password for your mail",
@@ -128,6 +129,9 @@ func (l *letter) meaning() []string {
 	case activity.Failures:
 		return []string{"So far in that hour: " + l.Detail + ". None of these got in.",
 			"Was it you? A phone or program that still has an old password tries it again and again; then these come from networks that you use. Otherwise somebody is guessing. A long password that you use nowhere else cannot be guessed."}
+	case activity.Stolen:
+		return []string{"Nobody got in. But a password that was shown was right, and only what else you ask for kept them out: a second factor, or the network that a device is for.",
+			"Was it you? A program that you set up with your main password, or a code that you mistyped, looks like this. If not, somebody has that password, from a page that only looked like ours perhaps: set another one, and take away the device if it was a device's."}
 	case activity.PasswordSet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Programs that have the old password will ask for the new one."}
 	case activity.DeviceSet:
