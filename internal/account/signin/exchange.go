@@ -242,7 +242,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 // that is nobody's: people type their password into the wrong field.
 func (x *Exchange) refuse(cause error) error {
 	x.desk.o.Refused.Add(1)
-	x.tell(activity.Refused, reason(cause), nil)
+	x.tellRefused(cause)
 	args := []any{"reason", cause}
 	if p := x.claim.person; p != nil {
 		args = append(args, "account", p.Address.String())
