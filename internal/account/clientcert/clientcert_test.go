@@ -188,12 +188,12 @@ func TestShown(t *testing.T) {
 
 // door is a server that asks, and what it saw of its last client.
 type door struct {
-	t       *testing.T
+	t       testing.TB
 	trusted Trusted
 	config  *tls.Config
 }
 
-func newDoor(t *testing.T) *door {
+func newDoor(t testing.TB) *door {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx.test"}, NotBefore: now.AddDate(-20, 0, 0), NotAfter: now.AddDate(20, 0, 0)}

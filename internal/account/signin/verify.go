@@ -14,6 +14,8 @@ import (
 	"gatepost/internal/account/recent"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/clock"
 )
 
@@ -22,7 +24,7 @@ import (
 // without a password, cost an Argon2id run like any other; so does a device
 // password that allow has something against, which is the cause returned:
 // whoever stole it does not learn from the time it takes that it was right.
-func (d *Desk) verify(ctx context.Context, claim *claim, password string, from netip.Prefix, allow func(*record.Credential) error) (c *record.Credential, cause, err error) {
+func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt, allow func(*record.Credential) error) (c *record.Credential, cause, err error) {
 	cause = errCredential
 	p, err := secret.Prepare(password)
 	if err != nil {
@@ -32,22 +34,22 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, from n
 	if who == nil {
 		who = &record.Person{}
 	}
-	mark := d.verified.token(who.ID, from, p)
+	mark := d.verified.token(who.ID, a.Network, p)
 	if c := d.verified.get(mark); c != nil {
 		return c, nil, nil
 	}
-	chosen := &record.Credential{} // nobody's: it matches nothing
-	for _, c := range who.Credentials {
-		switch {
-		case c.Kind == record.Password:
-			chosen = c
-		case c.Kind == record.Device && secret.Matches(p, c.SHA256):
-			if cause = allow(c); cause == nil {
-				return c, nil, nil
-			}
+	if c := claim.device(password); c != nil {
+		if cause = allow(c); cause == nil {
+			return c, nil, nil
 		}
 	}
-	done, err := d.hasher.Turn(ctx)
+	chosen := &record.Credential{} // nobody's: it matches nothing
+	for _, c := range who.Credentials {
+		if c.Kind == record.Password {
+			chosen = c
+		}
+	}
+	done, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,6 +67,26 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, from n
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
 	return chosen, nil, nil
+}
+
+// enter waits for a place to hash in.
+func (d *Desk) enter(ctx context.Context, a throttle.Attempt) (done func(), err error) {
+	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
+}
+
+// device returns the credential of whom a client claims to be that a device
+// password is, nil for none. It hashes nothing that is slow.
+func (c *claim) device(password string) *record.Credential {
+	p, err := secret.Prepare(password)
+	if err != nil || c.person == nil {
+		return nil
+	}
+	for _, cred := range c.person.Credentials {
+		if cred.Kind == record.Device && secret.Matches(p, cred.SHA256) {
+			return cred
+		}
+	}
+	return nil
 }
 
 const (
