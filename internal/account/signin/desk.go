@@ -71,6 +71,9 @@ type Options struct {
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
+	// Tokens is asked of those that OAuth gave out; nil: there are none.
+	Tokens Tokens
+
 	// Tried is told of each exchange that was decided. It does not wait, and
 	// keeps no reference to the event.
 	Tried func(*activity.Event)
@@ -155,6 +158,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 		x.step = x.plain
 	case sasl.Login:
 		x.step = x.loginName
+	case sasl.OAuthBearer, sasl.XOAuth2:
+		x.step = x.bearer
 	case sasl.External:
 		x.step = x.external
 	default:
@@ -171,6 +176,9 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 // first; none without TLS.
 func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
 	list := sasl.Mechanisms(t)
+	if d.o.Tokens != nil && len(list) > 0 {
+		list = append(list, sasl.OAuthBearer, sasl.XOAuth2)
+	}
 	if _, shown := d.shown(t); shown && len(list) > 0 {
 		list = append([]string{sasl.External}, list...)
 	}
