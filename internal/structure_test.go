@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write testdata/oversize.txt anew")
 var house = [][]string{
 	{"daemon"},
 	{"config"},
-	{"listen", "smtpd", "control", "web"},
+	{"listen", "smtpd", "control", "web", "console"},
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
@@ -40,6 +40,7 @@ var house = [][]string{
 	{"authres"},
 	{"passwords"},
 	{"letter"},
+	{"confine"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 func (a *app) mailboxExport() *cobra.Command {
@@ -34,7 +34,7 @@ Maildir with a sub-folder for each folder. Nothing that exists is overwritten.`,
 				return err
 			}
 			n := 0
-			err = a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+			err = a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 				return op.Do(ctx, "mailbox.export", control.Name{Name: args[0]}, func(it control.Item) error {
 					var m control.Exported
 					if err := json.Unmarshal(it.JSON, &m); err != nil {

@@ -6,7 +6,8 @@
 // name costs what a known one does: with PLAIN and LOGIN one Argon2id run,
 // with SCRAM an exchange over a salt and keys made up of the name, which stay
 // the same. Guessing is slowed before a credential is looked at, also one
-// that is remembered. Nothing happens outside TLS.
+// that is remembered, but for device passwords, which nobody guesses: the
+// right one is never slowed, whoever else tries. Nothing happens outside TLS.
 //
 // It knows no domains and no aliases: who a login means is asked of People.
 package signin
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,6 +27,7 @@ import (
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
@@ -44,6 +47,12 @@ type People interface {
 	// Used is told of each credential that signed somebody in. It does not
 	// wait.
 	Used(c *record.Credential)
+	// Barred reports whether a credential that is right opens no mail, because
+	// its account has a second factor, or owes one.
+	Barred(p *record.Person, c *record.Credential) bool
+	// Spend makes durable that what was shown beside the password has been
+	// used. It is false where somebody else was first.
+	Spend(ctx context.Context, p *record.Person, s Shown, c activity.Client) (bool, error)
 }
 
 // Options configure a Desk. All fields are required.
@@ -54,7 +63,7 @@ type Options struct {
 	Log    *slog.Logger
 
 	Cost              secret.Cost
-	HashRuns          int  // Argon2id runs at once
+	HashRuns          int  // Argon2id runs at once; one more is kept for places that accounts know
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
@@ -78,18 +87,26 @@ func New(people People, o Options) *Desk {
 	return &Desk{
 		people:   people,
 		o:        o,
-		hasher:   secret.NewHasher(o.Cost, o.HashRuns, o.Random, o.Hashes),
+		hasher:   secret.NewHasher(o.Cost, turn.New(o.Clock, o.HashRuns), o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
 	}
+}
+
+// Recall remembers a place that an account used before the server was
+// started, an address or a device; those of last time first.
+func (d *Desk) Recall(account int64, from netip.Addr, device string) {
+	d.throttle.Places.Recall(account, throttle.From(from, device))
 }
 
 // Forget is called when the accounts changed in any way.
 func (d *Desk) Forget(accounts []int64) { d.verified.forget(accounts) }
 
 // errRefused is the answer to whoever could not sign in, whatever the
-// reason: a wrong password, an unknown name, a frozen account and a damaged
-// hash must not be told apart. RFC 4954, section 6.
+// reason: a wrong password, an unknown name, a frozen account, a damaged
+// hash, a code that is wrong or missing, and a password that opens no mail
+// must not be told apart. RFC 4954, section 6. The last would tell whoever
+// guesses that half of the way is done.
 func errRefused(cause error) error {
 	if errors.Is(cause, errRunOut) {
 		return envelope.Fail(cause, 535, "5.7.8", "this password was right, but it has run out; ask whoever looks after this server for a new one (your mail still arrives)")
@@ -109,6 +126,8 @@ var (
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
 	errRunOut     = errors.New("the password has run out")
+	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
+	errCode       = errors.New("the password was right, the code was not")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
@@ -125,7 +144,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	case !slices.Contains(offered, mechanism):
 		return nil, envelope.Refuse(504, "5.5.4", "unrecognized authentication type")
 	}
-	x := &Exchange{desk: d, peer: p, mechanism: mechanism, from: throttle.Network(p.Addr.Addr())}
+	x := &Exchange{desk: d, peer: p, mechanism: mechanism}
+	x.from = x.source()
 	switch mechanism {
 	case sasl.Plain:
 		x.step = x.plain
