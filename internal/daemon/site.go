@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
+	"gatepost/internal/lock"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/web"
 )
@@ -41,7 +42,7 @@ func (p *parts) policy(ctx context.Context, domain addr.Domain) (mtasts.Policy, 
 // site returns what the doors of HTTP answer.
 func (s *Server) site() *web.Site {
 	return &web.Site{
-		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
+		Hostname: s.parts.hostname(), Console: s.parts.guard.LockPage(lock.Plain), Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
 		Challenge: func(ctx context.Context, host, token string) (string, bool) {
 			if s.certs == nil {
 				return "", false
