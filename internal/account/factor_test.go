@@ -316,7 +316,7 @@ func TestOneRefusal(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("anna@example.org", "ben@example.org", "cold@example.org")
 	p, codes := h.enrol("anna@example.org")
-	h.enrol("cold@example.org")
+	_, colds := h.enrol("cold@example.org")
 	if err := h.Freeze(ctx, addr.MustParse("cold@example.org")); err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func TestOneRefusal(t *testing.T) {
 		"nobody":          {"zoe@example.org", password, "123123"},
 		"no domain":       {"zoe@elsewhere.example", password, ""},
 		"no address":      {"?", password, ""},
-		"frozen":          {"cold@example.org", password, codes[1]},
+		"frozen":          {"cold@example.org", password, colds[1]},
 		"frozen and half": {"cold@example.org", password, ""},
 	} {
 		c := elsewhere()
