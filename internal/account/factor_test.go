@@ -141,6 +141,58 @@ func TestCodeOnce(t *testing.T) {
 	}
 }
 
+// Whoever has the password cannot try all codes, from however many networks;
+// what cannot be guessed opens all the while.
+func TestGuessedCodes(t *testing.T) {
+	t.Parallel()
+	r := &reviewed{}
+	h := newHouse(t, func(o *Options) { o.Activity = r })
+	h.domain("example.org")
+	h.accounts("anna@example.org")
+	p, codes := h.enrol("anna@example.org")
+	d, _ := h.passkey("anna@example.org", "laptop")
+	h.clock.Advance(time.Minute)
+	in := func(pw, code string) bool {
+		t.Helper()
+		_, err := h.Directory.SignIn(ctx, "anna@example.org", pw, code, elsewhere())
+		return err == nil
+	}
+	wrong := "000000"
+	if p.code() == wrong {
+		wrong = "000001"
+	}
+	for range 30 {
+		if in(password+"x", wrong) || in(password, "") {
+			t.Error("half was enough")
+		}
+	}
+	if !in(password, p.code()) {
+		t.Error("wrong passwords, and codes that are missing, shut the owner out")
+	}
+	h.clock.Advance(time.Minute)
+	for range 10 {
+		if in(password, wrong) {
+			t.Error("a wrong code was right")
+		}
+	}
+	if in(password, p.code()) {
+		t.Error("more codes are looked at")
+	}
+	if !in(password, codes[0]) {
+		t.Error("a recovery code does not open")
+	}
+	if got, err := h.show("anna@example.org", d); got == "" {
+		t.Error(err)
+	}
+	if in(password, p.code()) {
+		t.Error("a recovery code made room for guesses")
+	}
+	h.clock.Advance(time.Hour)
+	if !in(password, p.code()) {
+		t.Error("the owner is shut out for longer")
+	}
+}
+
 // Each recovery code opens once, with the password, and is told of.
 func TestRecoveryCodes(t *testing.T) {
 	t.Parallel()

@@ -77,6 +77,7 @@ type Desk struct {
 	hasher   *secret.Hasher
 	throttle *throttle.Throttle
 	verified *verified
+	guesses  *guesses
 }
 
 // New returns a desk for people.
@@ -87,6 +88,7 @@ func New(people People, o Options) *Desk {
 		hasher:   secret.NewHasher(o.Cost, o.HashRuns, o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
+		guesses:  newGuesses(o.Clock),
 	}
 }
 
@@ -119,6 +121,7 @@ var (
 	errRunOut     = errors.New("the password has run out")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
+	errGuessed    = errors.New("the password was right, and too many codes were wrong")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
