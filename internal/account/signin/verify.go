@@ -14,13 +14,15 @@ import (
 	"gatepost/internal/account/recent"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/clock"
 )
 
 // verify checks a password against every credential of whom a client claims
 // to be, and returns the one it is, nil for none. Nobody, and accounts
 // without a password, cost an Argon2id run like any other.
-func (d *Desk) verify(ctx context.Context, claim *claim, password string, from netip.Prefix) (*record.Credential, error) {
+func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt) (*record.Credential, error) {
 	p, err := secret.Prepare(password)
 	if err != nil {
 		return nil, nil // it tells nothing of the account: no hash is needed to hide it
@@ -29,20 +31,20 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, from n
 	if who == nil {
 		who = &record.Person{}
 	}
-	mark := d.verified.token(who.ID, from, p)
+	mark := d.verified.token(who.ID, a.Network, p)
 	if c := d.verified.get(mark); c != nil {
+		return c, nil
+	}
+	if c := claim.device(password); c != nil {
 		return c, nil
 	}
 	chosen := &record.Credential{} // nobody's: it matches nothing
 	for _, c := range who.Credentials {
-		switch {
-		case c.Kind == record.Password:
+		if c.Kind == record.Password {
 			chosen = c
-		case secret.Matches(p, c.SHA256):
-			return c, nil
 		}
 	}
-	done, err := d.hasher.Turn(ctx)
+	done, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +62,26 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, from n
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
 	return chosen, nil
+}
+
+// enter waits for a place to hash in.
+func (d *Desk) enter(ctx context.Context, a throttle.Attempt) (done func(), err error) {
+	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
+}
+
+// device returns the credential of whom a client claims to be that a device
+// password is, nil for none. It hashes nothing that is slow.
+func (c *claim) device(password string) *record.Credential {
+	p, err := secret.Prepare(password)
+	if err != nil || c.person == nil {
+		return nil
+	}
+	for _, cred := range c.person.Credentials {
+		if cred.Kind == record.Device && secret.Matches(p, cred.SHA256) {
+			return cred
+		}
+	}
+	return nil
 }
 
 const (
