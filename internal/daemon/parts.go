@@ -10,6 +10,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"gatepost/internal/account"
@@ -329,6 +330,10 @@ func dial(ctx context.Context, source netip.Addr, to netip.AddrPort) (net.Conn, 
 	return d.DialContext(ctx, "tcp", to.String())
 }
 
+// youngPerCPU is how many deliveries to other servers may have just begun, for
+// each processor: enough to keep it busy while some of them wait.
+const youngPerCPU = 4
+
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
 func (p *parts) openQueue(capture addr.Address) {
@@ -346,7 +351,7 @@ func (p *parts) openQueue(capture addr.Address) {
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
-		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
+		RemoteWorkers: l.RemoteDeliveries, RemoteYoung: youngPerCPU * runtime.GOMAXPROCS(0), LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
 	p.spool.Serve(p.queue.Offer)
 	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
