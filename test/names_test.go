@@ -80,7 +80,7 @@ func TestMetacharactersInNames(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"account", "list"}, {"account", "show", s.address()}, {"account", "show", "o'brien@names.test"}, {"alias", "list"}, {"domain", "list"}, {"domain", "show", "names.test"},
-		{"activity"}, {"activity", s.address()}, {"account", "device", "list", s.address()}, {"queue", "list"}, {"mailbox", "list", s.address()}, {"mailbox", "list", s.address(), "INBOX"},
+		{"activity"}, {"activity", s.address()}, {"queue", "list"}, {"mailbox", "list", s.address()}, {"mailbox", "list", s.address(), "INBOX"},
 	} {
 		said(s.gatepost(args...), args...)
 		out := s.gatepost(append(args, "--json")...)

@@ -18,10 +18,9 @@ const (
 	// ownerWithin is how long an owner waits at most who signs in correctly
 	// from a network that the account knows.
 	ownerWithin = 2 * time.Second
-	// strangerWithin is the same from anywhere, once each network that guesses
-	// has failed: what a name alone is slowed by, and as many hashes as run
-	// at a time before the owner's.
-	strangerWithin = 4*time.Second + ownerWithin
+	// strangerDelay is what is added from anywhere, once each network that
+	// guesses has failed: what a name alone is slowed by, at most.
+	strangerDelay = 4 * time.Second
 )
 
 // connectFrom is connect to port 465 from an address of its own.
@@ -98,8 +97,11 @@ func TestStuffing(t *testing.T) {
 	s := start(t, "stuffing.test", "")
 	const places = 5
 	home := func(i int) string { return fmt.Sprintf("127.2.%d.1", i) }
+	limit := ownerWithin
 	for i := range places {
-		s.owner(t, home(i))
+		// A machine that is busy with something else takes longer for
+		// everything, and this is not about that.
+		limit = max(limit, 6*s.owner(t, home(i)))
 	}
 	// What the server remembers of right passwords is gone after a start, so
 	// that each sign-in is hashed; what is known of places is not.
@@ -113,17 +115,19 @@ func TestStuffing(t *testing.T) {
 	for i := range places {
 		took := s.owner(t, home(i))
 		t.Logf("the owner from %s: %v", home(i), took)
-		if took > ownerWithin {
+		if took > limit {
 			t.Errorf("the owner from %s: %v", home(i), took)
 		}
 	}
 	end()
+	s.kill() // with all who wait still
+	s.serve()
 
 	const few = 20 // more take longer until each has failed
 	defer s.attack(t, few, 2*few)()
 	took := s.owner(t, "127.3.0.1")
 	t.Logf("the owner from elsewhere: %v", took)
-	if took > strangerWithin {
+	if took > strangerDelay+2*limit {
 		t.Errorf("the owner from elsewhere: %v", took)
 	}
 }
