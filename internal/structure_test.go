@@ -26,6 +26,7 @@ var house = [][]string{
 	{"daemon"},
 	{"config"},
 	{"listen", "smtpd", "control", "web"},
+	{"moving"},
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
@@ -40,7 +41,7 @@ var house = [][]string{
 	{"authres"},
 	{"passwords"},
 	{"letter"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"mbox"}, {"message"}, {"maildir", "lines"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

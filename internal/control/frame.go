@@ -13,9 +13,11 @@ import (
 // it takes.
 const maxFrame = 1 << 20
 
-// The kinds of frame. A call is one kindCall; the answer is any number of
-// kindItem, each followed by any number of kindBody, and then one kindDone
-// or kindError.
+// The kinds of frame. A call is one kindCall, and for a verb that is given
+// more (Feed) any number of kindItem, each followed by any number of kindBody,
+// and then kindDone. The answer is any number of kindItem, each followed by
+// any number of kindBody, and then one kindDone or kindError; it may begin
+// before the call has ended.
 const (
 	kindCall  = 'C'
 	kindItem  = 'J'

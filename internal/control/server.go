@@ -108,7 +108,8 @@ func (s *Server) Close() error {
 // answer reads one call and writes its answer.
 func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 	conn.SetReadDeadline(s.clock.Now().Add(askTime))
-	kind, content, err := readFrame(bufio.NewReader(conn))
+	r := bufio.NewReader(conn)
+	kind, content, err := readFrame(r)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,8 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 		return errFrame
 	}
 	w := bufio.NewWriter(&stalling{conn, s.clock})
+	ctx, done := s.given(ctx, conn, r, w)
+	defer done()
 	err = s.handle(ctx, c.Verb, c.Args, func(item any, body io.Reader) error {
 		return writeItem(w, item, body)
 	})

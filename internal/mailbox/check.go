@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
+	"gatepost/internal/lines"
 	"gatepost/internal/store"
 )
 
@@ -115,6 +116,10 @@ var questions = []question{
 	{`SELECT s.name, s.next, MAX(f.id), 0 FROM sequence s JOIN folder f ON s.name = 'folder'
 		GROUP BY s.name, s.next HAVING MAX(f.id) >= s.next`,
 		"The sequence %[1]s goes on with %[2]d, and %[3]d is given already."},
+	{`SELECT CASE WHEN m.account IS NULL THEN 'no mailbox' ELSE 'the mailbox' END, i.account, LENGTH(i.same), i.copies
+		FROM imported i LEFT JOIN mailbox m ON m.account = i.account
+		WHERE m.account IS NULL OR LENGTH(i.same) <> 16 OR i.copies < 1`,
+		"What is remembered of an import into %[1]s of account %[2]d has %[3]d octets and stands for %[4]d messages."},
 	{`SELECT f.recipient, LENGTH(f.spool), 0, 0 FROM filed f WHERE LENGTH(f.spool) <> 16`,
 		"What is remembered as filed for %[1]s has an id of %[2]d octets."},
 }
@@ -185,7 +190,7 @@ func isRole(role string) bool {
 // bodies reads every body and compares it with its row.
 func (c *checker) bodies(ctx context.Context, done func(int64), owned func(string)) error {
 	return c.n.View(func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT id, size, blob, header, content, header_sum, content_sum FROM body ORDER BY id`)
+		rows, err := tx.Query(`SELECT id, size, blob, header, content, header_sum, content_sum, ends FROM body ORDER BY id`)
 		if err != nil {
 			return err
 		}
@@ -193,8 +198,8 @@ func (c *checker) bodies(ctx context.Context, done func(int64), owned func(strin
 		for rows.Next() && ctx.Err() == nil {
 			var id, size, headerSum, contentSum int64
 			var name string
-			var header, inline []byte
-			if err := rows.Scan(&id, &size, &name, &header, &inline, &headerSum, &contentSum); err != nil {
+			var header, inline, ends []byte
+			if err := rows.Scan(&id, &size, &name, &header, &inline, &headerSum, &contentSum, &ends); err != nil {
 				return err
 			}
 			length, sum, fault := int64(len(inline)), crc32.Checksum(inline, envelope.SumTable), ""
@@ -208,6 +213,8 @@ func (c *checker) bodies(ctx context.Context, done func(int64), owned func(strin
 				fault = fmt.Sprintf("has %d octets instead of %d", n, size)
 			case !matches(contentSum, sum) || !matches(headerSum, crc32.Checksum(header, envelope.SumTable)):
 				fault = "does not match its checksum"
+			case lines.Check(ends) != nil:
+				fault = "has a note of its line ends that nobody wrote"
 			}
 			if fault != "" && len(c.bad) < maxBad {
 				c.bad = append(c.bad, bad{id, fault})

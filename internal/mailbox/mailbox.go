@@ -17,6 +17,12 @@
 // of their own: a user may expunge the message first. Forget removes them
 // once the outcome is durable, Prune what Forget missed.
 //
+// # Import
+//
+// Mail from files (import.go) is filed many messages at a time, each with a
+// row that says that it is there. An import that was interrupted is run again
+// and files what is missing.
+//
 // # Crashes
 //
 //	after                       what is there            who puts it right
@@ -68,14 +74,15 @@ type Boxes struct {
 	clock  clock.Clock
 	random io.Reader
 
-	mu      sync.Mutex
-	placing map[string]bool // files whose rows are being written: Sweep leaves them alone
+	mu        sync.Mutex
+	placing   map[string]bool // files whose rows are being written: Sweep leaves them alone
+	importing map[int64]bool  // accounts whose mailbox is being imported to
 }
 
 // New returns the mailboxes in db, with their large bodies in blobs. random
 // names those bodies and must be safe for concurrent use.
 func New(db *store.DB, blobs blob.Store, c clock.Clock, random io.Reader) *Boxes {
-	return &Boxes{db: db, blobs: blobs, clock: c, random: random, placing: map[string]bool{}}
+	return &Boxes{db: db, blobs: blobs, clock: c, random: random, placing: map[string]bool{}, importing: map[int64]bool{}}
 }
 
 // Used returns the octets that an account's messages take.
