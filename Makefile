@@ -1,6 +1,6 @@
 # Two commands are enough: make run, make check.
 
-.PHONY: run check build deps format lint unit fuzz e2e bench clean
+.PHONY: run check build deps format lint unit fuzz e2e bench deb clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO      := CGO_ENABLED=0 go
@@ -45,6 +45,10 @@ e2e: build
 # Accept and relay beside Postfix; docs/benchmarks.md tells how to read it.
 bench: build
 	@bench/run
+
+# A package for Debian and Ubuntu, in bin/.
+deb: build
+	@tools/deb.sh "$(VERSION)"
 
 clean:
 	@rm -rf gatepost bin

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write testdata/oversize.txt anew")
 var house = [][]string{
 	{"daemon"},
 	{"config"},
-	{"listen", "smtpd", "control", "web"},
+	{"listen", "smtpd", "control", "web", "console"},
 	{"moving"},
 	{"backup", "inspect"},
 	{"moment"},
@@ -41,6 +41,7 @@ var house = [][]string{
 	{"authres"},
 	{"passwords"},
 	{"letter"},
+	{"confine"},
 	{"envelope"}, {"smtpclient"}, {"smtp"}, {"mbox"}, {"message"}, {"maildir", "lines"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 

@@ -87,7 +87,13 @@ func (s *server) address() string { return user + "@" + s.domain }
 func (s *server) serve(wrapper ...string) {
 	s.t.Helper()
 	args := append(wrapper, binary, "serve", "--config", s.config)
-	s.cmd = exec.Command(args[0], args[1:]...)
+	s.run(exec.Command(args[0], args[1:]...))
+}
+
+// run starts a server by a command of the case's own.
+func (s *server) run(c *exec.Cmd) {
+	s.t.Helper()
+	s.cmd = c
 	s.cmd.Stderr = s.log
 	s.cmd.Stdout = s.log
 	if err := s.cmd.Start(); err != nil {

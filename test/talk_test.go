@@ -60,7 +60,7 @@ func plain(account, password string) string {
 
 // connect is dial where no case can be failed.
 func connect(ip, port string) (*client, string, error) {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip, port), patience)
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(strings.Trim(ip, "[]"), port), patience)
 	if err != nil {
 		return nil, "", err
 	}

@@ -212,3 +212,86 @@ func TestTransferRefused(t *testing.T) {
 		}
 	}
 }
+
+// writePython makes mailboxes with Python's own module: an mbox, which it
+// quotes as mboxo says, and a Maildir with a sub-folder.
+const writePython = `
+import mailbox, sys
+texts = [b"Subject: %d\n\nFrom here\n to %d\n\n\n" % (i, i) for i in range(20)]
+box = mailbox.mbox(sys.argv[1] + "/box")
+tree = mailbox.Maildir(sys.argv[1] + "/tree", create=True)
+sub = tree.add_folder("Work.Old")
+for i, text in enumerate(texts):
+    m = mailbox.mboxMessage(text)
+    m.set_from("anna@example.org", (2015, 1, 2, 3, 4, i, 4, 2, 0))
+    m.set_flags("RO" + ("F" if i % 2 else ""))
+    box.add(m)
+    m = mailbox.MaildirMessage(text)
+    m.set_subdir("cur" if i % 3 else "new")
+    m.set_flags("FS" if i % 3 else "")
+    m.set_date(1400000000 + i)
+    (sub if i % 2 else tree).add(m)
+box.flush()
+`
+
+// readPython reads both again, and prints a line for each message.
+const readPython = `
+import mailbox, sys
+for m in mailbox.mbox(sys.argv[1]):
+    print("mbox", m["Subject"], m["X-Gatepost-Folder"], m.get_from().split(" ", 1)[1], "".join(sorted(m.get_flags())))
+tree = mailbox.Maildir(sys.argv[2], create=False)
+print("folders", sorted(tree.list_folders()))
+for name, box in ("top", tree), ("sub", tree.get_folder("Work.Old")):
+    for m in sorted(box, key=lambda m: int(m["Subject"])):
+        print(name, m["Subject"], int(m.get_date()), m.get_flags(), repr(m.get_payload()))
+`
+
+// Another implementation writes what we read, and reads what we write.
+func TestTransferPython(t *testing.T) {
+	t.Parallel()
+	s := install(t, "python.test", "")
+	dir := t.TempDir()
+	run(t, "", "python3", "-c", writePython, dir)
+	s.account("mbox@python.test")
+	s.gatepost("mailbox", "import", "mbox@python.test", filepath.Join(dir, "box"), "--dialect", "mboxo")
+	s.gatepost("mailbox", "import", s.address(), filepath.Join(dir, "tree"))
+
+	list := s.inbox("mbox@python.test")
+	if len(list) != 20 {
+		t.Fatalf("%d messages", len(list))
+	}
+	for i, m := range list {
+		content := s.content("mbox@python.test", m.ID)
+		flags := strings.Join(m.Flags, " ")
+		if m.Subject != fmt.Sprint(i) || !strings.Contains(content, "\r\n\r\nFrom here\r\n to ") || (flags == `\Seen \Flagged`) != (i%2 == 1) {
+			t.Fatalf("%+v: %q", m, content)
+		}
+	}
+	box, tree := filepath.Join(dir, "out.mbox"), filepath.Join(dir, "out")
+	s.gatepost("mailbox", "export", "mbox@python.test", box)
+	s.gatepost("mailbox", "export", s.address(), tree+"/")
+	want := ""
+	for i := range 20 {
+		f := "OR"
+		if i%2 == 1 {
+			f = "FOR"
+		}
+		want += fmt.Sprintf("mbox %d None Fri Jan  2 03:04:%02d 2015 %s\n", i, i, f)
+	}
+	want += "folders ['Work.Old']\n"
+	for _, place := range []string{"top", "sub"} {
+		for i := range 20 {
+			if (place == "sub") != (i%2 == 1) {
+				continue
+			}
+			f := ""
+			if i%3 != 0 {
+				f = "FS"
+			}
+			want += fmt.Sprintf("%s %d %d %s 'From here\\n to %d\\n\\n\\n'\n", place, i, 1_400_000_000+i, f, i)
+		}
+	}
+	if got := run(t, "", "python3", "-c", readPython, box, tree); got != want {
+		t.Errorf("Python reads\n%s\nwant\n%s", got, want)
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
-		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(),
+		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
 		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
 		a.onAccount("release", "Let a frozen account sign in again", "Released"),
 		a.accountRemove())
@@ -96,6 +96,7 @@ func (a *app) accountShow() *cobra.Command {
 						t.row("password runs out", p.RunsOut.Format("2006-01-02 15:04 UTC"))
 					}
 				}
+				t.row("second factors", factorState(i))
 				t.row("alerts also to", cmp.Or(i.Recovery, "-"))
 				t.row("added", i.Created.Format("2006-01-02 15:04 UTC"))
 				return t.flush()

@@ -12,7 +12,7 @@ import (
 	"gatepost/internal/backup"
 	"gatepost/internal/blob"
 	"gatepost/internal/config"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 func (a *app) backup() *cobra.Command {
@@ -83,7 +83,7 @@ func (a *app) save(c *cobra.Command, path string, to []string, phrase *string, a
 		}
 		p := newProgress(c, "Copying")
 		defer p.end()
-		if m, err = daemon.Backup(c.Context(), cfg, plain, p.tell); err != nil {
+		if m, err = operate.Backup(c.Context(), cfg, plain, p.tell); err != nil {
 			return err
 		}
 		return plain.Close()

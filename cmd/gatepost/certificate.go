@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/hostkey"
 )
 
@@ -28,7 +28,7 @@ func (a *app) certificateList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := daemon.Certificates(c.Context(), cfg)
+			list, err := operate.Certificates(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -81,7 +81,7 @@ both records.`,
 			if err != nil {
 				return err
 			}
-			info, err := daemon.HostKeys(c.Context(), cfg)
+			info, err := operate.HostKeys(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ Where no TLSA record is published, nobody knows any key, and it is at once.`,
 			if err != nil {
 				return err
 			}
-			if err := daemon.RollKey(c.Context(), cfg); err != nil {
+			if err := operate.RollKey(c.Context(), cfg); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "The next key comes into use as soon as everybody can know it from the DNS. See: gatepost certificate keys")
@@ -137,7 +137,7 @@ of the next one, before it takes the place of that in [tls]. It needs no
 configuration.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := daemon.RecordOf(args[0])
+			r, err := operate.RecordOf(args[0])
 			if err != nil {
 				return err
 			}

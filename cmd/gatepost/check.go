@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 func (a *app) check() *cobra.Command {
@@ -25,14 +25,14 @@ message. It changes nothing, and works while the server runs.`,
 				return err
 			}
 			if !deep {
-				findings, err := daemon.Check(c.Context(), cfg)
+				findings, err := operate.Check(c.Context(), cfg)
 				if err != nil {
 					return err
 				}
 				return report(c.OutOrStdout(), findings, asJSON)
 			}
 			p := newProgress(c, "Reading")
-			findings, err := daemon.CheckDeep(c.Context(), cfg, p.tell)
+			findings, err := operate.CheckDeep(c.Context(), cfg, p.tell)
 			p.end()
 			if err != nil {
 				return err

@@ -8,7 +8,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/audit"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 func (a *app) dns() *cobra.Command {
@@ -31,20 +31,20 @@ in [dns.update]. What exists is left as it is, and told.`,
 			if _, literal := domain.IP(); err != nil || literal {
 				return fmt.Errorf("%q is not a domain", args[0])
 			}
-			list, err := daemon.Records(c.Context(), cfg, domain)
+			list, err := operate.Records(c.Context(), cfg, domain)
 			if err != nil {
 				return err
 			}
 			out := c.OutOrStdout()
 			switch {
 			case check:
-				findings, err := daemon.CompareRecords(c.Context(), cfg, list)
+				findings, err := operate.CompareRecords(c.Context(), cfg, list)
 				if err != nil {
 					return err
 				}
 				return report(out, findings, asJSON)
 			case publish:
-				findings, err := daemon.PublishRecords(c.Context(), cfg, list)
+				findings, err := operate.PublishRecords(c.Context(), cfg, list)
 				if err != nil {
 					return err
 				}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/moving"
 )
 
@@ -29,7 +29,7 @@ is overwritten. What was imported comes out as it came in, octet for octet.`,
 			}
 			n, octets := 0, int64(0)
 			p := newProgress(c, "Exporting")
-			err = a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+			err = a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 				return op.Do(ctx, "mailbox.export", control.Name{Name: args[0]}, func(it control.Item) error {
 					var m control.Exported
 					if err := json.Unmarshal(it.JSON, &m); err != nil {

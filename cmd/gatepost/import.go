@@ -12,7 +12,7 @@ import (
 
 	"gatepost/internal/control"
 	"gatepost/internal/control/intake"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/mbox"
 	"gatepost/internal/moving"
 )
@@ -60,7 +60,7 @@ the command then fails.`,
 // bringIn carries out an import and tells how it went.
 func (a *app) bringIn(c *cobra.Command, i *importing, args control.Import) error {
 	began := time.Now()
-	err := a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+	err := a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 		return op.Send(ctx, "mailbox.import", args, func(send control.Emit) error {
 			return i.source.Each(ctx, func(l *moving.Letter) error {
 				i.tell()

@@ -9,11 +9,12 @@ import (
 
 	"gatepost/internal/audit"
 	"gatepost/internal/config"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
+	"gatepost/internal/daemon/settings"
 )
 
 func (a *app) init() *cobra.Command {
-	var s daemon.Setup
+	var s operate.Setup
 	var pw newPassword
 	c := &cobra.Command{
 		Use:   "init DIR --hostname HOST --domain DOMAIN --account ADDRESS",
@@ -25,13 +26,13 @@ account, who administers it, and print the DNS records and the next step.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			s.Dir = args[0]
-			policy := daemon.PasswordPolicy(config.Default())
+			policy := settings.Passwords(config.Default())
 			policy.File = "" // nobody has loaded one yet
 			var err error
 			if s.Password, err = pw.read(c, policy, s.Account); err != nil {
 				return err
 			}
-			cfg, records, err := daemon.Init(c.Context(), s)
+			cfg, records, err := operate.Init(c.Context(), s)
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/mailbox"
 )
 
@@ -67,7 +67,7 @@ func (a *app) mailboxShow() *cobra.Command {
 it unchanged, export the mailbox.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+			return a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 				return op.Do(ctx, "mailbox.show", control.Message{Account: args[0], ID: args[1]}, func(it control.Item) error {
 					if asJSON {
 						return showContent(c.OutOrStdout(), it)

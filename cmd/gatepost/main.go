@@ -80,16 +80,15 @@ To set it up for good:
     gatepost init /var/lib/gatepost --hostname mx.example.org \
         --domain example.org --account you@example.org
     gatepost serve --config /var/lib/gatepost/gatepost.toml`,
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
-		Args:              cobra.NoArgs,
-		RunE:              needsMore(a),
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+		Args:             cobra.NoArgs,
+		RunE:             needsMore(a),
 	}
-	root.PersistentFlags().StringVar(&a.config, "config", "", "the configuration `FILE` (default ./gatepost.toml, then /etc/gatepost/gatepost.toml)")
+	root.PersistentFlags().StringVar(&a.config, "config", "", "the configuration `FILE` (default ./gatepost.toml, then /etc/gatepost/gatepost.toml, then /var/lib/gatepost/gatepost.toml)")
 	root.AddCommand(a.try(), a.init(), a.serve(), a.check(), a.domain(), a.account(), a.alias(),
-		a.dns(), a.certificate(), a.queue(), a.proof(), a.mailbox(), a.message(), a.reports(), a.activity(), a.backup(), a.restore(), a.version())
+		a.dns(), a.certificate(), a.queue(), a.proof(), a.mailbox(), a.message(), a.reports(), a.activity(), a.backup(), a.restore(), a.unit(), a.man(), a.version())
 	return root
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/addr"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/verdict"
 )
 
@@ -48,7 +48,7 @@ needed. The exit code is 0 whatever the verdict.`,
 				return err
 			}
 			defer in.Close()
-			v, err := daemon.CheckMessage(c.Context(), q, in)
+			v, err := operate.CheckMessage(c.Context(), q, in)
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func openFile(c *cobra.Command, name string) (io.ReadCloser, error) {
 }
 
 // question reads the flags.
-func (f *checkFlags) question() (q daemon.Question, err error) {
+func (f *checkFlags) question() (q operate.Question, err error) {
 	q.Client.Helo = f.helo
 	if f.ip != "" {
 		if q.Client.IP, err = netip.ParseAddr(f.ip); err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"gatepost/internal/addr"
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 	"gatepost/internal/passwords"
 )
 
@@ -24,12 +24,12 @@ const maxPassword = 4096
 
 // operate opens the way to the store, through the running server or not, and
 // hands it to f.
-func (a *app) operate(c *cobra.Command, f func(context.Context, *daemon.Operator) error) error {
+func (a *app) operate(c *cobra.Command, f func(context.Context, *operate.Operator) error) error {
 	cfg, err := a.load()
 	if err != nil {
 		return err
 	}
-	op, err := daemon.Operate(c.Context(), cfg)
+	op, err := operate.Open(c.Context(), cfg)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (a *app) operate(c *cobra.Command, f func(context.Context, *daemon.Operator
 
 // do carries out a verb whose items are not shown.
 func (a *app) do(c *cobra.Command, verb string, args any, done string) error {
-	err := a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+	err := a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 		return op.Do(ctx, verb, args, func(control.Item) error { return nil })
 	})
 	if err == nil && done != "" {
@@ -54,7 +54,7 @@ func (a *app) do(c *cobra.Command, verb string, args any, done string) error {
 // list carries out a verb and prints its items as one JSON array, or each
 // with row and everything with end.
 func list[T any](a *app, c *cobra.Command, verb string, args any, asJSON bool, row func(T), end func() error) error {
-	return a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+	return a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 		if asJSON {
 			return listJSON(ctx, c.OutOrStdout(), op, verb, args)
 		}
@@ -74,7 +74,7 @@ func list[T any](a *app, c *cobra.Command, verb string, args any, asJSON bool, r
 }
 
 // listJSON prints items as they come, so that a long list needs no memory.
-func listJSON(ctx context.Context, out io.Writer, op *daemon.Operator, verb string, args any) error {
+func listJSON(ctx context.Context, out io.Writer, op *operate.Operator, verb string, args any) error {
 	w := bufio.NewWriter(out)
 	separator := "[\n  "
 	err := op.Do(ctx, verb, args, func(it control.Item) error {
@@ -97,7 +97,7 @@ func listJSON(ctx context.Context, out io.Writer, op *daemon.Operator, verb stri
 // show carries out a verb that has one item and prints it as JSON or with
 // print.
 func show[T any](a *app, c *cobra.Command, verb string, args any, asJSON bool, print func(T) error) error {
-	return a.operate(c, func(ctx context.Context, op *daemon.Operator) error {
+	return a.operate(c, func(ctx context.Context, op *operate.Operator) error {
 		return op.Do(ctx, verb, args, func(it control.Item) error {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), it.JSON)

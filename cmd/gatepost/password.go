@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/control"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
+	"gatepost/internal/daemon/settings"
 )
 
 func (a *app) accountPassword() *cobra.Command {
@@ -36,7 +37,7 @@ func (a *app) withPassword(c *cobra.Command, pw *newPassword, address, verb, don
 	if err != nil {
 		return err
 	}
-	chosen, err := pw.read(c, daemon.PasswordPolicy(cfg), address)
+	chosen, err := pw.read(c, settings.Passwords(cfg), address)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ takes does not grow with the list. A running server uses it at once.`,
 				return err
 			}
 			p := newProgress(c, "Loading")
-			info, err := daemon.LoadBreached(cfg, args[0], c.InOrStdin(), p.tell)
+			info, err := operate.LoadBreached(cfg, args[0], c.InOrStdin(), p.tell)
 			p.end()
 			if err != nil {
 				return err
@@ -122,7 +123,7 @@ func (a *app) breachedShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			common, own, err := daemon.PasswordPolicy(cfg).Lists(true)
+			common, own, err := settings.Passwords(cfg).Lists(true)
 			if err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func (a *app) breachedRemove() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := daemon.PasswordPolicy(cfg).Unload(); err != nil {
+			if err := settings.Passwords(cfg).Unload(); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "Removed the list that was loaded.")

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/backup"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 func (a *app) restore() *cobra.Command {
@@ -36,7 +36,7 @@ folder gets a new UIDVALIDITY, so that mail programs load it anew.`,
 			err = readBackup(args[0], identity, phrase, func(in io.Reader) (err error) {
 				p := newProgress(c, "Restoring")
 				defer p.end()
-				r, err = daemon.Restore(c.Context(), in, args[1], p.tell)
+				r, err = operate.Restore(c.Context(), in, args[1], p.tell)
 				return err
 			})
 			if err != nil {

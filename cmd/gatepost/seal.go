@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatepost/internal/addr"
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/operate"
 )
 
 // sealFlags are the flags of message seal as given.
@@ -38,7 +38,7 @@ No configuration is needed.`,
 				return err
 			}
 			defer in.Close()
-			sealed, err := daemon.SealMessage(c.Context(), o, in)
+			sealed, err := operate.SealMessage(c.Context(), o, in)
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ No configuration is needed.`,
 }
 
 // seal reads the flags.
-func (f *sealFlags) seal() (o daemon.Seal, err error) {
+func (f *sealFlags) seal() (o operate.Seal, err error) {
 	if f.key == "" || f.domain == "" || f.selector == "" {
 		return o, errors.New("--key, --domain and --selector are needed")
 	}

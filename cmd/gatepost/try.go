@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"gatepost/internal/daemon"
+	"gatepost/internal/daemon/trial"
 )
 
 func (a *app) try() *cobra.Command {
@@ -17,7 +17,7 @@ up for your own mail client until it is interrupted. Nothing leaves the
 machine: what is sent to other domains is kept in the folder Captured.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return daemon.Try(c.Context(), c.OutOrStdout())
+			return trial.Run(c.Context(), c.OutOrStdout())
 		},
 	}
 }

@@ -33,10 +33,15 @@
 // how strong it was, and a mark by which two that are the same are known, are
 // sealed beside the hash. The hashes of the last ones are kept too.
 //
+// Once an account has a second factor its password opens no mail: SMTP and
+// IMAP take its device passwords only, and its SCRAM keys are gone. On pages
+// password and factor are judged together.
+//
 // # Rooms
 //
 // record holds the queries; signin the making and checking of credentials,
-// with secret (hashes), sasl (messages) and throttle (guessing) under it;
+// with secret (hashes), sasl (messages), factor (codes and passkeys) and
+// throttle (guessing) under it; enrol the second factors that people add;
 // recent the bounded map of the caches. What is here decides.
 //
 // # Trust and limits
@@ -57,6 +62,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gatepost/internal/account/enrol"
+	"gatepost/internal/account/factor"
 	"gatepost/internal/account/recent"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
@@ -105,6 +112,7 @@ const Configured = record.Configured
 // of which zero is none.
 type Options struct {
 	Hostname addr.Domain // the server's own, whether it is a domain of ours or not
+	Origins  []string    // where its pages are, as https://mx.example.org: passkeys work there alone; none: nowhere
 	Clock    clock.Clock
 	Random   io.Reader // cryptographically secure
 	Log      *slog.Logger
@@ -136,9 +144,13 @@ type Directory struct {
 	keys   *keys.Keys
 	o      Options
 	policy atomic.Pointer[passwords.Policy]
-	signin *signin.Desk
-	sent   sent
-	later  later
+	enrol  enrol.Desk
+	party  *factor.Party // nil: the host name cannot have passkeys
+	// factorRoles are those that must have a second factor; nil: none.
+	factorRoles atomic.Pointer[[]Role]
+	signin      *signin.Desk
+	sent        sent
+	later       later
 
 	mu       sync.Mutex // guards what follows
 	changes  uint64     // how often the caches were emptied
@@ -162,8 +174,16 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 		later:    later{db: db, clock: o.Clock, log: o.Log, pending: map[pending]func(*store.Tx) error{}},
 		known:    recent.New[addr.Address, *entry](cachedAddresses),
 		nobodies: recent.New[addr.Address, struct{}](cachedUnknown),
+		enrol:    enrol.Desk{Keys: k, Clock: o.Clock, Random: o.Random, Hostname: o.Hostname},
 	}
 	d.SetPolicy(o.Passwords)
+	var err error
+	if d.party, err = factor.NewParty(factor.PartyOptions{
+		Site: string(o.Hostname), Origins: o.Origins, Keys: k, Clock: o.Clock, Random: o.Random,
+	}); err != nil {
+		d.party = nil
+		o.Log.Error("passkeys do not work", "err", err)
+	}
 	d.signin = signin.New(desk{d}, signin.Options{
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,

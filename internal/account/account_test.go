@@ -47,7 +47,7 @@ func newHouse(t testing.TB, change ...func(*Options)) *house {
 	t.Helper()
 	h := &house{t: t, path: t.TempDir(), clock: clock.NewFake(start)}
 	h.o = Options{
-		Hostname: "mx.example.net", Clock: h.clock, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(&h.log, nil)),
+		Hostname: "mx.example.net", Origins: []string{"https://mx.example.net"}, Clock: h.clock, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(&h.log, nil)),
 		HashRuns: 2, ScramForPasswords: true, Quota: 1 << 30, SendLimit: 100,
 		Passwords: usual(),
 	}

@@ -23,6 +23,9 @@ const (
 
 // Used notes that c signed its account in.
 func (d desk) Used(c *record.Credential) {
+	if c.ID == 0 { // a passkey, of which more is kept
+		return
+	}
 	now := d.o.Clock.Now().Unix()
 	was := c.Used.Load()
 	if now < was+usedGrain || !c.Used.CompareAndSwap(was, now) {

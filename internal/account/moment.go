@@ -22,6 +22,16 @@ func Domains(n Moment) (list []Domain, err error) {
 	return list, err
 }
 
+// PasskeySites returns for how many accounts of a moment there are passkeys,
+// by the host name that they were made for.
+func PasskeySites(n Moment) (sites map[string]int, err error) {
+	err = n.View(func(tx *store.Tx) error {
+		sites, err = record.PasskeySites(tx)
+		return err
+	})
+	return sites, err
+}
+
 // Check reads every row of people in a moment and tells what is wrong. It
 // changes nothing.
 func Check(n Moment, k *keys.Keys, found func(audit.Finding)) error {

@@ -22,13 +22,17 @@ type Activity interface {
 	Note(tx *store.Tx, e *activity.Event) error
 }
 
-// note writes down what is done to an account. Everything that is done comes
-// from commands so far.
+// note writes down what a command does to an account.
 func (d *Directory) note(tx *store.Tx, kind activity.Kind, a Account, detail string) error {
+	return d.noteBy(tx, kind, a, detail, activity.Client{Protocol: activity.Command})
+}
+
+// noteBy writes down what somebody does to an account.
+func (d *Directory) noteBy(tx *store.Tx, kind activity.Kind, a Account, detail string, c activity.Client) error {
 	if d.o.Activity == nil {
 		return nil
 	}
-	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail, Client: activity.Client{Protocol: activity.Command}}
+	e := &activity.Event{Kind: kind, Owner: a.ID, Detail: detail, Client: c}
 	if a.ID != 0 {
 		e.Account = a.Address.Unicode()
 	}

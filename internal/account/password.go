@@ -61,6 +61,9 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 		if now.ID != before.ID { // removed and made again while we hashed
 			return errNoAccount(a)
 		}
+		if now.Factors > 0 { // it opens no mail
+			fresh.DropScram()
+		}
 		if err := retire(tx, now, policy.History); err != nil {
 			return err
 		}

@@ -208,7 +208,7 @@ func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool) 
 	})
 }
 
-// RemoveAccount removes an account with its credentials. It leaves the lists
+// RemoveAccount removes an account with its credentials and factors. It leaves the lists
 // it was on, and lists with nobody left go too, so that whoever has the
 // address next does not inherit them. Its mail is the mailbox's affair.
 func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {

@@ -22,6 +22,17 @@ type Kept struct {
 	Fault error               // why it cannot be shown to anybody; nil: it can
 }
 
+// ChainOf returns the chain for a name among kept certificates, nil if there
+// is none that can be shown.
+func ChainOf(list []Kept, name string) []*x509.Certificate {
+	for _, kept := range list {
+		if kept.Name == name && kept.Fault == nil {
+			return kept.Chain
+		}
+	}
+	return nil
+}
+
 // View reads the store: the one that is open, or one of a server that does
 // not run.
 type View func(func(*store.Tx) error) error

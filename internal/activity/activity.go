@@ -63,6 +63,10 @@ const (
 	Recovery       Kind = "recovery"   // where its alerts go beside it was set
 	Export         Kind = "export"     // its mail was copied out
 	Backup         Kind = "backup"     // all of the server was
+	FactorAdded    Kind = "factor-added"
+	FactorRemoved  Kind = "factor-removed"
+	RecoveryUsed   Kind = "recovery-code-used" // it signed somebody in
+	CodesMade      Kind = "codes-made"         // new recovery codes
 )
 
 // Outcome says how it ended.
@@ -78,6 +82,7 @@ const (
 // Protocols by which something was asked for.
 const (
 	SMTP    = "smtp"
+	Web     = "web"     // a page of the console
 	Command = "command" // an operator's
 )
 
@@ -127,5 +132,6 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

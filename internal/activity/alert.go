@@ -24,6 +24,10 @@ const (
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
 	RecoverySet   AlertKind = "recovery"
+	FactorSet     AlertKind = "factor-added"
+	FactorGone    AlertKind = "factor-removed"
+	CodeUsed      AlertKind = "recovery-code-used"
+	CodesSet      AlertKind = "codes-made"
 )
 
 // aboutSignIns are the kinds that are bounded by maxNews; failures have a
@@ -31,7 +35,7 @@ const (
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
-var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet}
+var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet}
 
 // Alert is what the owner of an account is to be told.
 type Alert struct {

@@ -56,6 +56,14 @@ func (e *Event) what() string {
 			return "Alerts of " + who + " were made to go to its mailbox only"
 		}
 		return "Alerts of " + who + " were made to go to " + e.Detail + " too"
+	case FactorAdded:
+		return fmt.Sprintf("%s got a second factor: %q", who, e.Detail)
+	case FactorRemoved:
+		return fmt.Sprintf("A second factor of %s was taken away: %q", who, e.Detail)
+	case RecoveryUsed:
+		return fmt.Sprintf("A recovery code of %s was used in place of its app%s; it has %s left", who, e.from(), e.Detail)
+	case CodesMade:
+		return "New recovery codes were made for " + who + ", and those before open nothing any more"
 	case Export:
 		return "All mail of " + who + " was exported"
 	case Backup:
@@ -104,7 +112,10 @@ func (e *Event) how() string {
 	}
 	s += ", " + envelope.Secured(e.Client.Version, e.Client.Cipher, e.Client.Group)
 	if e.Credential != "" {
-		s += fmt.Sprintf(", with its %s (%s)", e.Credential, e.Mechanism)
+		s += ", with its " + e.Credential
+		if e.Mechanism != "" {
+			s += " (" + e.Mechanism + ")"
+		}
 	}
 	return s
 }

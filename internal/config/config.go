@@ -19,12 +19,15 @@ type Config struct {
 	TLS      TLS      `toml:"tls"`
 	DNS      DNS      `toml:"dns"`
 	Relay    Relay    `toml:"relay"`
+	Front    Front    `toml:"front"`
 	Trusted  Trusted  `toml:"trusted"`
 	Sender   []Sender `toml:"sender"`
 	Remote   Remote   `toml:"remote"`
 	Password Password `toml:"password"`
+	Factor   Factor   `toml:"factor"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
+	System   System   `toml:"system"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
 
@@ -100,6 +103,14 @@ type Relay struct {
 	Networks []netip.Prefix `toml:"networks"`
 }
 
+// Front is about what stands between clients and this server. Whoever is listed can make a connection look as if it came from anywhere.
+type Front struct {
+	// Load balancers whose connections to any door begin with a header of the PROXY protocol (version 1 or 2), which says whose they are. Without one they are refused.
+	Proxies []netip.Prefix `toml:"proxies"`
+	// Mail proxies and filters that tell whom they speak for by XCLIENT. They cannot sign anybody in.
+	XClient []netip.Prefix `toml:"xclient"`
+}
+
 // Trusted is about whose word on a message counts.
 type Trusted struct {
 	// Domains whose ARC seals are believed: where such a forwarder or mailing list says that DMARC passed before it changed the message, the message is accepted. Whoever is listed can speak in anybody's name.
@@ -166,12 +177,24 @@ type Password struct {
 	MaxAge Span `toml:"max_age"`
 }
 
+// Factor is about second factors: the codes of an app, passkeys. factors.md tells of them.
+type Factor struct {
+	// Roles whose accounts must have one: "admin", "user". The password of an account that owes one opens no mail, and a page lets it do nothing but add one; its device passwords go on, and its mail still arrives. "gatepost account factor add totp" gives it one.
+	Required []string `toml:"required"`
+}
+
 // Activity is about the log that people review: who signed in, who tried to, what was changed.
 type Activity struct {
 	// How long it is kept.
 	Kept Span `toml:"kept"`
 	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
 	Places []string `toml:"places"`
+}
+
+// System is about the machine that the server runs on.
+type System struct {
+	// Give up, once started, what the server never needs of the file system (Landlock): it can then write nothing but its data, run nothing, and read only its data, the directories of the configuration and of the files named in it, and what the system tells any program. A file that the configuration newly names in another directory is then read only after a restart.
+	Landlock bool `toml:"landlock"`
 }
 
 // Limits bounds everything that a client, a message or time could make grow.

@@ -137,6 +137,8 @@ func TestRefused(t *testing.T) {
 		{"a long history", minimal + "[password]\nhistory = 11\n", "f.toml:3: password.history: it must be from 0 to 10"},
 		{"unknown class", minimal + "[password]\nrequire = [\"digits\"]\n", "f.toml:3: password.require: \"digits\" is not one of lower, upper, digit, symbol"},
 		{"class twice", minimal + "[password]\nrequire = [\"digit\", \"digit\"]\n", "f.toml:3: password.require: \"digit\" is there twice"},
+		{"a role that is none", minimal + "[factor]\nrequired = [\"root\"]\n", `f.toml:3: factor.required: "root" is not one of admin, user`},
+		{"a role twice", minimal + "[factor]\nrequired = [\"user\", \"user\"]\n", `f.toml:3: factor.required: "user" is there twice`},
 		{"passwords of an hour", minimal + "[password]\nmax_age = \"1h\"\n", "f.toml:3: password.max_age: it must be at least 1d"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},
 	} {

@@ -22,6 +22,7 @@ func Default() *Config {
 		Password: Password{MinLength: 12, Strength: 3, History: 5},
 		Reports:  Reports{TLS: true, DMARC: true},
 		Activity: Activity{Kept: Span(180 * day)},
+		System:   System{Landlock: true},
 		Limits:   DefaultLimits(),
 	}
 }

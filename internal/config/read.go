@@ -16,7 +16,7 @@ import (
 const maxFile = 1 << 20
 
 // Paths are the files that are tried, in order, when none is named.
-var Paths = []string{"gatepost.toml", "/etc/gatepost/gatepost.toml"}
+var Paths = []string{"gatepost.toml", "/etc/gatepost/gatepost.toml", "/var/lib/gatepost/gatepost.toml"}
 
 // Find returns the file to read: path if it is given, else the first of
 // Paths that exists.
@@ -29,7 +29,7 @@ func Find(path string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("there is no %s here and no %s; make one with gatepost init, or name yours with --config FILE", Paths[0], Paths[1])
+	return "", fmt.Errorf("there is no %s here, no %s and no %s; make one with gatepost init, or name yours with --config FILE", Paths[0], Paths[1], Paths[2])
 }
 
 // Read reads and validates the file at path. Its errors are sentences that

@@ -33,7 +33,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkActivity, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -172,6 +172,13 @@ func (c *Config) checkRelay() error {
 			return c.at("relay.networks", "%s is everybody; that would be an open relay", n)
 		}
 	}
+	for setting, list := range map[string][]netip.Prefix{"front.proxies": c.Front.Proxies, "front.xclient": c.Front.XClient} {
+		for _, n := range list {
+			if n.Bits() == 0 {
+				return c.at(setting, "%s is everybody; then nobody's address could be believed", n)
+			}
+		}
+	}
 	return nil
 }
 
@@ -254,6 +261,18 @@ func (c *Config) checkPassword() error {
 	}
 	if p.MaxAge != 0 && p.MaxAge < Span(day) {
 		return c.at("password.max_age", "it must be at least 1d, or 0 for never")
+	}
+	return nil
+}
+
+func (c *Config) checkFactor() error {
+	for i, s := range c.Factor.Required {
+		if s != "admin" && s != "user" {
+			return c.at("factor.required", "%q is not one of admin, user", s)
+		}
+		if slices.Contains(c.Factor.Required[:i], s) {
+			return c.at("factor.required", "%q is there twice", s)
+		}
 	}
 	return nil
 }

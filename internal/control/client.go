@@ -40,7 +40,7 @@ func Send(ctx context.Context, path, verb string, args any, feed Feed, each func
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := ask(conn, verb, args); err != nil {
+	if err := ask(conn, verb, args, feed != nil); err != nil {
 		return err
 	}
 	if feed == nil {
@@ -83,12 +83,12 @@ func answers(ctx context.Context, conn net.Conn, each func(Item) error) error {
 	}
 }
 
-func ask(conn net.Conn, verb string, args any) error {
+func ask(conn net.Conn, verb string, args any, fed bool) error {
 	raw, err := json.Marshal(args)
 	if err != nil {
 		return err
 	}
-	content, err := json.Marshal(call{verb, raw})
+	content, err := json.Marshal(call{verb, raw, fed})
 	if err != nil {
 		return err
 	}
@@ -135,9 +135,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 			}
 			break
 		}
-		b.rest = content
+		b.rest, b.end = content, len(content) == 0
 	}
-	if b.end {
+	if len(b.rest) == 0 {
 		return 0, io.EOF
 	}
 	n := copy(p, b.rest)

@@ -56,6 +56,10 @@ var verbs = map[string]verb{
 	"account.password": with((*Desk).setPassword), "account.remove": with((*Desk).removeAccount),
 	"account.freeze": with((*Desk).freezeAccount), "account.release": with((*Desk).releaseAccount),
 
+	"factor.list": with((*Desk).listFactors), "factor.totp": with((*Desk).startTOTP),
+	"factor.confirm": with((*Desk).confirmTOTP), "factor.codes": with((*Desk).makeCodes),
+	"factor.remove": with((*Desk).removeFactor), "factor.sites": with((*Desk).listSites),
+
 	"alias.add": with((*Desk).addAlias), "alias.list": with((*Desk).listAliases),
 	"alias.show": with((*Desk).showAlias), "alias.set": with((*Desk).setAlias),
 	"alias.remove": with((*Desk).removeAlias),

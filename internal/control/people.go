@@ -173,6 +173,8 @@ type AccountInfo struct {
 	SendingPerDay int       `json:"sending_per_day"`
 	Recovery      string    `json:"recovery,omitempty"` // where alerts go too
 	Created       time.Time `json:"created"`
+	Factors       int       `json:"factors"`     // how many second factors it has
+	OwesFactor    bool      `json:"owes_factor"` // its role must have one
 	// Password is what may be known of it; nil: there is none.
 	Password *PasswordInfo `json:"password,omitempty"`
 }
@@ -247,6 +249,7 @@ func (d *Desk) emitAccounts(ctx context.Context, emit Emit, list ...account.Acco
 		info := AccountInfo{
 			Address: acc.Address.Unicode(), Role: string(acc.Role), Frozen: acc.Frozen, Quota: acc.Quota, Used: used,
 			SendingPerDay: acc.SendLimit, Created: acc.Created,
+			Factors: acc.Factors, OwesFactor: d.Directory.Owes(acc),
 		}
 		recovery, err := d.Directory.Recovery(ctx, acc.ID)
 		if err != nil {

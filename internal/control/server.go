@@ -118,8 +118,11 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 		return errFrame
 	}
 	w := bufio.NewWriter(&stalling{conn, s.clock})
-	ctx, done := s.given(ctx, conn, r, w)
-	defer done()
+	if c.Fed {
+		var done func() bool
+		ctx, done = s.given(ctx, conn, r, w)
+		defer done()
+	}
 	err = s.handle(ctx, c.Verb, c.Args, func(item any, body io.Reader) error {
 		return writeItem(w, item, body)
 	})
@@ -139,8 +142,10 @@ func writeItem(w io.Writer, item any, body io.Reader) error {
 	if err := writeFrame(w, kindItem, content); err != nil || body == nil {
 		return err
 	}
-	_, err = io.Copy(bodyWriter{w}, body)
-	return err
+	if _, err = io.Copy(bodyWriter{w}, body); err != nil {
+		return err
+	}
+	return writeFrame(w, kindBody, nil)
 }
 
 // stalling gives each write its own deadline, so that a command which was

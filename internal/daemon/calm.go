@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatepost/internal/clock"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/smtpd"
 )
 
@@ -70,7 +71,7 @@ func (c *calm) look() {
 // work counts what happens in a server.
 func (s *Server) work() int64 {
 	n := s.parts.spool.Counters.Batches.Load()
-	for _, d := range smtpDoors {
+	for _, d := range settings.Doors {
 		n += int64(s.sum(d, func(c *smtpd.Counters) *atomic.Int64 { return &c.Sessions }))
 	}
 	return n

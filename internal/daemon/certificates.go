@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"net"
 	"time"
 
 	"gatepost/internal/acme"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/dnsupdate"
 )
 
@@ -18,19 +18,19 @@ func (s *Server) openCertificates(ctx context.Context) error {
 	if s.cfg.TLS.ACME == "" {
 		return nil
 	}
-	authority, err := roots(s.cfg.Path(s.cfg.TLS.ACMERoots))
+	authority, err := settings.Roots(s.cfg.Path(s.cfg.TLS.ACMERoots))
 	if err != nil {
 		return err
 	}
 	o := acme.Options{
 		Directory: s.cfg.TLS.ACME, Roots: authority, Email: s.cfg.TLS.Email,
-		Hostname: s.parts.hostname(), Domains: s.parts.sendingDomains, Addrs: machineAddrs, Resolver: s.parts.resolver,
-		Resolvers: s.cfg.DNS.Resolvers, HTTP: webPort(s.cfg.Listen.HTTP, 80), HTTPS: webPort(s.cfg.Listen.HTTPS, 443),
+		Hostname: s.parts.hostname(), Domains: s.parts.sendingDomains, Addrs: settings.MachineAddrs, Resolver: s.parts.resolver,
+		Resolvers: s.cfg.DNS.Resolvers, HTTP: settings.WebPort(s.cfg.Listen.HTTP, 80), HTTPS: settings.WebPort(s.cfg.Listen.HTTPS, 443),
 		HostKey: func() crypto.Signer { current, _ := s.parts.keys.HostKeys(); return current },
-		Host:    webHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
+		Host:    settings.WebHost(s.cfg.Listen.HTTP, s.cfg.Listen.HTTPS),
 		DB:      s.parts.db, Keys: s.parts.keys, Clock: s.parts.clock, Log: s.log,
 	}
-	updater, err := Updater(s.cfg)
+	updater, err := settings.Updater(s.cfg)
 	if err != nil {
 		return err
 	}
@@ -54,29 +54,9 @@ func (s *Server) tendCertificates() {
 	}
 }
 
-// webPort returns the port of a door of HTTP, 0 if it is shut. One of
-// systemd's is taken to be where everybody looks.
-func webPort(list []string, usual int) int {
-	if len(list) == 0 {
-		return 0
-	}
-	if p := port(list); p != 0 {
-		return p
-	}
-	return usual
-}
-
-// webHost returns the host that the doors of HTTP listen on.
-func webHost(lists ...[]string) string {
-	for _, list := range lists {
-		for _, a := range list {
-			if host, _, err := net.SplitHostPort(a); err == nil {
-				return host
-			}
-		}
-	}
-	return ""
-}
+// Certificate returns what the doors show for the host, as long as an
+// authority issues nothing.
+func (s *Server) Certificate() *x509.Certificate { return s.parts.keys.Certificate() }
 
 // certificateLeft returns how long the first certificate in use is good.
 func (s *Server) certificateLeft() time.Duration {

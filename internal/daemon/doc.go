@@ -5,17 +5,13 @@
 //
 // The parts are opened by open (parts.go), for `serve` and for commands that
 // find no server running. Serve adds the doors (serve.go) and replaces what
-// SIGHUP can replace (generation.go). Try is a server on loopback that
-// writes to itself (try.go).
+// SIGHUP can replace (generation.go).
 //
-// # On disk
+// # The rooms below
 //
-// The data directory holds:
-//
-//	lock          held by the process that works on it
-//	control.sock  the operator's commands to a running server
-//	keys/         secrets: see keys
-//	store.db      accounts and the index of mailboxes: see store
-//	spool/        messages in flight: see spool
-//	blobs/        large bodies of both: see blob
+// settings turns the configuration into what the parts take, and datadir knows
+// what lies where. guard and protect put together what has several parts of
+// its own. operate stands above: what the commands do, through a running
+// server or without one; and so does trial, a server on loopback that writes
+// to itself.
 package daemon

@@ -13,6 +13,7 @@ import (
 	"gatepost/internal/account"
 	"gatepost/internal/addr"
 	"gatepost/internal/config"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
 	"gatepost/internal/gate"
 	"gatepost/internal/listen"
@@ -20,20 +21,6 @@ import (
 	"gatepost/internal/spool"
 	"gatepost/internal/verdict"
 )
-
-// smtpDoor is one of the doors of SMTP.
-type smtpDoor struct {
-	key       string // in [listen]
-	door      envelope.Door
-	implicit  bool // TLS from the first octet
-	addresses func(*config.Listen) []string
-}
-
-var smtpDoors = []smtpDoor{
-	{"mx", envelope.MX, false, func(l *config.Listen) []string { return l.MX }},
-	{"submission", envelope.Submission, false, func(l *config.Listen) []string { return l.Submission }},
-	{"submissions", envelope.Submission, true, func(l *config.Listen) []string { return l.Submissions }},
-}
 
 // generation is what SIGHUP replaces: the servers behind the doors of SMTP,
 // made from one reading of the configuration. Sessions end with the one that
@@ -55,19 +42,20 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 		Checker: s.checker(cfg), Signer: s.parts.signing, Witness: seen,
 		Clock: s.parts.clock, Log: s.log, Random: rand.Reader,
 	})
-	for _, d := range smtpDoors {
+	for _, d := range settings.Doors {
 		o := smtpd.Options{
-			Name:     d.key,
-			Hostname: cfg.Hostname, Door: d.door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
-			Book:   s.parts.protection.Book,
-			TLS:    smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door),
-			Limits: sessionLimits(cfg.Limits),
-			Clock:  s.parts.clock, Random: rand.Reader, Log: s.log,
+			Name:     d.Key,
+			Hostname: cfg.Hostname, Door: d.Door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
+			Book:    s.parts.protection.Book,
+			TLS:     smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door),
+			XClient: cfg.Front.XClient,
+			Limits:  sessionLimits(cfg.Limits),
+			Clock:   s.parts.clock, Random: rand.Reader, Log: s.log,
 		}
-		if d.door == envelope.Submission {
+		if d.Door == envelope.Submission {
 			o.Auth = signIn{s.parts.directory}
 		}
-		g.servers[d.key] = smtpd.New(o)
+		g.servers[d.Key] = smtpd.New(o)
 	}
 	return g, nil
 }
@@ -99,32 +87,32 @@ func (s *Server) adopt(g *generation) {
 }
 
 // door returns how one door is opened.
-func (s *Server) door(ctx context.Context, d smtpDoor) (listen.Options, error) {
-	listeners, err := s.sockets.Open(ctx, d.addresses(&s.cfg.Listen))
+func (s *Server) door(ctx context.Context, d settings.Door) (listen.Options, error) {
+	listeners, err := s.sockets.Open(ctx, d.Addresses(&s.cfg.Listen))
 	if err != nil {
-		return listen.Options{}, fmt.Errorf("cannot listen for %s: %w", d.key, err)
+		return listen.Options{}, fmt.Errorf("cannot listen for %s: %w", d.Key, err)
 	}
 	o := listen.Options{
-		Name: d.key, Listeners: listeners,
-		Serve:            func(conn net.Conn) { s.now.Load().servers[d.key].Serve(conn) },
+		Name: d.Key, Listeners: listeners,
+		Serve:            func(conn net.Conn) { s.now.Load().servers[d.Key].Serve(conn) },
 		HandshakeTimeout: time.Duration(s.cfg.Limits.HandshakeTimeout),
 		Bounds:           s.bounds,
 		Refusal:          "421 4.7.0 " + s.cfg.Hostname + " too many connections; come back later\r\n",
 		Clock:            s.parts.clock, Log: s.log,
 	}
-	if d.implicit {
-		o.TLS = smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.door)
+	if d.Implicit {
+		o.TLS = smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door)
 	}
 	return o, nil
 }
 
 // sum adds up a counter of a door over all generations.
-func (s *Server) sum(d smtpDoor, of func(*smtpd.Counters) *atomic.Int64) float64 {
+func (s *Server) sum(d settings.Door, of func(*smtpd.Counters) *atomic.Int64) float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var n int64
 	for _, g := range s.history {
-		n += of(&g.servers[d.key].Counters).Load()
+		n += of(&g.servers[d.Key].Counters).Load()
 	}
 	return float64(n)
 }
@@ -152,7 +140,8 @@ func (s *Server) reload() {
 	if err := s.parts.keys.Reload(); err != nil {
 		s.log.Error("the certificate is not taken over", "error", err)
 	}
-	s.parts.directory.SetPolicy(PasswordPolicy(cfg))
+	s.parts.directory.SetPolicy(settings.Passwords(cfg))
+	s.parts.directory.SetFactorRoles(settings.FactorRoles(cfg))
 	s.parts.resolver.Reload()
 	select {
 	case s.poke <- struct{}{}: // after the DNS may have changed
@@ -182,6 +171,7 @@ func connectionLimits(cfg *config.Config) listen.Limits {
 		PerAddress:  cfg.Limits.ConnectionsPerAddress,
 		PerNetwork:  cfg.Limits.ConnectionsPerNetwork,
 		Exempt:      cfg.Relay.Networks,
+		Proxies:     cfg.Front.Proxies,
 	}
 }
 

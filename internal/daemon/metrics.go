@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/smtpd"
 )
 
@@ -75,7 +76,7 @@ func labels(pairs []string) prometheus.Labels {
 // sessionMetrics tells what happens at the doors of SMTP.
 func (s *Server) sessionMetrics(r *prometheus.Registry) {
 	gauge(r, "gatepost_connections", "Connections open now.", func() float64 { return float64(s.bounds.Open()) })
-	for _, d := range smtpDoors {
+	for _, d := range settings.Doors {
 		for _, c := range []struct {
 			name, help string
 			of         func(*smtpd.Counters) *atomic.Int64
@@ -92,11 +93,11 @@ func (s *Server) sessionMetrics(r *prometheus.Registry) {
 			{"gatepost_recipients_refused_total", "RCPT commands that were refused.", func(c *smtpd.Counters) *atomic.Int64 { return &c.RecipientsRefused }},
 			{"gatepost_smuggling_total", "Messages refused for a bare CR, LF or NUL.", func(c *smtpd.Counters) *atomic.Int64 { return &c.Smuggling }},
 		} {
-			countFunc(r, c.name, c.help, func() float64 { return s.sum(d, c.of) }, "door", d.key)
+			countFunc(r, c.name, c.help, func() float64 { return s.sum(d, c.of) }, "door", d.Key)
 		}
 		gauge(r, "gatepost_sessions", "SMTP sessions running now.", func() float64 {
 			return s.sum(d, func(c *smtpd.Counters) *atomic.Int64 { return &c.Open })
-		}, "door", d.key)
+		}, "door", d.Key)
 	}
 }
 

@@ -5,15 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
+	"runtime"
 	"time"
 
 	"gatepost/internal/account"
@@ -24,8 +21,10 @@ import (
 	"gatepost/internal/config"
 	"gatepost/internal/control"
 	"gatepost/internal/courier"
+	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/guard"
 	"gatepost/internal/daemon/protect"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
 	"gatepost/internal/forward"
 	"gatepost/internal/hostkey"
@@ -46,13 +45,6 @@ import (
 	"gatepost/internal/transport"
 	"gatepost/internal/witness"
 )
-
-// systemResolvers is where the system names its resolvers.
-const systemResolvers = "/etc/resolv.conf"
-
-// smtpPort is where mail servers listen for one another: RFC 5321, section
-// 4.5.4.2.
-const smtpPort = 25
 
 // parts are everything but the doors, opened from the ground up.
 type parts struct {
@@ -116,23 +108,12 @@ func (p *parts) close() error {
 }
 
 func (p *parts) openKeys(context.Context) (err error) {
-	p.keys, err = keys.Open(keysDir(p.cfg), keysOptions(p.cfg, p.clock, p.log))
+	p.keys, err = keys.Open(datadir.Keys(p.cfg.DataDir()), settings.Keys(p.cfg, p.clock, p.log))
 	return err
 }
 
-func keysDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir(), "keys") }
-
-func keysOptions(cfg *config.Config, c clock.Clock, log *slog.Logger) keys.Options {
-	return keys.Options{
-		Clock: c, Random: rand.Reader, Log: log,
-		Certificate: cfg.Path(cfg.TLS.Certificate), Key: cfg.Path(cfg.TLS.Key),
-		SelfSigned: cfg.TLS.Certificate == "",
-		Names:      []string{cfg.Hostname},
-	}
-}
-
 func (p *parts) openStore(ctx context.Context) (err error) {
-	p.db, err = store.Open(ctx, store.Options{Path: filepath.Join(p.cfg.DataDir(), "store.db"), Log: p.log})
+	p.db, err = store.Open(ctx, store.Options{Path: datadir.Store(p.cfg.DataDir()), Log: p.log})
 	if err == nil {
 		p.onClose(p.db.Close)
 	}
@@ -159,18 +140,19 @@ func guardSettings(cfg *config.Config) guard.Settings {
 func (p *parts) openDirectory(context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
-		Hostname: p.hostname(), Clock: p.clock, Random: rand.Reader, Log: p.log,
-		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: PasswordPolicy(p.cfg),
+		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
+		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
 		Activity: p.guard.Book,
 	})
+	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account = p.directory.Account
 	p.onClose(func() error { p.directory.Close(); return nil })
 	return nil
 }
 
 func (p *parts) openMailboxes(context.Context) (err error) {
-	p.blobs, err = blob.OpenDir(filepath.Join(p.cfg.DataDir(), "blobs"))
+	p.blobs, err = blob.OpenDir(datadir.Blobs(p.cfg.DataDir()))
 	if err != nil {
 		return err
 	}
@@ -184,7 +166,7 @@ func (p *parts) openMailboxes(context.Context) (err error) {
 }
 
 func (p *parts) openResolver(context.Context) error {
-	o, err := resolverOptions(p.cfg, p.clock)
+	o, err := settings.Resolver(p.cfg, p.clock)
 	if err != nil {
 		return err
 	}
@@ -213,7 +195,7 @@ func (p *parts) sendingDomains(ctx context.Context) (list []addr.Domain, err err
 }
 
 func (p *parts) openSpool(context.Context) (err error) {
-	o := spoolOptions(p.cfg)
+	o := settings.Spool(p.cfg)
 	o.FS, o.Blobs, o.Clock, o.Random, o.Log, o.Observe = blob.OS, p.blobs, p.clock, rand.Reader, p.log, p.meter.commit
 	var report *spool.Report
 	if p.spool, report, err = spool.Open(o); err != nil {
@@ -222,16 +204,6 @@ func (p *parts) openSpool(context.Context) (err error) {
 	p.found = report.Findings
 	p.onClose(p.spool.Close)
 	return nil
-}
-
-// spoolOptions are those that a configuration gives.
-func spoolOptions(cfg *config.Config) spool.Options {
-	l := cfg.Limits
-	return spool.Options{
-		Dir:         filepath.Join(cfg.DataDir(), "spool"),
-		SegmentSize: int64(l.SegmentSize), Inline: int(l.InlineBody),
-		DraftBudget: int64(l.DraftMemory), FreshBudget: int64(l.FreshMemory),
-	}
 }
 
 // openProtection makes what decides how mail leaves.
@@ -271,7 +243,7 @@ func protection(cfg *config.Config) (protect.Settings, error) {
 	if err != nil {
 		return protect.Settings{}, err
 	}
-	roots, err := roots(cfg.Path(cfg.TLS.Roots))
+	roots, err := settings.Roots(cfg.Path(cfg.TLS.Roots))
 	return protect.Settings{Private: cfg.Remote.Private, IPv6: cfg.Remote.IPv6, Floor: floor, Roots: roots}, err
 }
 
@@ -322,9 +294,9 @@ func newSender(cfg *config.Config, p *parts, roots *x509.CertPool) (*remote.Send
 	return remote.New(remote.Options{
 		Hostname: cfg.Hostname, Resolver: p.resolver, Clock: p.clock, Log: p.log,
 		Dial: dial, Pick: mathrand.IntN,
-		Routes: routes, Policy: p.protection.Engine, Proofs: p.protection.Book, Roots: roots, Port: smtpPort,
+		Routes: routes, Policy: p.protection.Engine, Proofs: p.protection.Book, Roots: roots, Port: settings.SMTPPort,
 		Private: cfg.Remote.Private, Sources: cfg.Remote.Sources, IPv6: cfg.Remote.IPv6,
-		OwnNames: []string{cfg.Hostname}, OwnAddrs: ownAddrs(cfg),
+		OwnNames: []string{cfg.Hostname}, OwnAddrs: settings.OwnAddrs(cfg),
 		ConnectTimeout: connectTime, FindTimeout: findTime,
 		IdleTime: time.Duration(l.IdleTime), IdlePerDestination: l.RouteConnections, IdleTotal: l.IdleConnections,
 	})
@@ -344,7 +316,7 @@ func newRoute(cfg *config.Config, r config.Route) (remote.Route, error) {
 	route := remote.Route{Name: routeName(r), Via: r.Via, TLS: level, TLSName: r.TLSName, User: r.User}
 	if r.PasswordFile != "" {
 		path := cfg.Path(r.PasswordFile)
-		route.Password = func() (string, error) { return readPassword(path) }
+		route.Password = func() (string, error) { return settings.ReadPassword(path) }
 	}
 	return route, nil
 }
@@ -358,41 +330,9 @@ func dial(ctx context.Context, source netip.Addr, to netip.AddrPort) (net.Conn, 
 	return d.DialContext(ctx, "tcp", to.String())
 }
 
-// roots returns who may vouch for other servers: nil, which is the system's
-// own, unless a file adds to them.
-func roots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("tls.roots: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("tls.roots: there is no certificate in %s", file)
-	}
-	return pool, nil
-}
-
-// maxPasswordFile bounds the password of a route, in octets.
-const maxPasswordFile = 4096
-
-// readPassword reads the first line of a file each time it is needed, so
-// that it can be changed without a restart.
-func readPassword(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPasswordFile))
-	line, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimSuffix(line, "\r"), err
-}
+// youngPerCPU is how many deliveries to other servers may have just begun, for
+// each processor: enough to keep it busy while some of them wait.
+const youngPerCPU = 4
 
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
@@ -411,7 +351,7 @@ func (p *parts) openQueue(capture addr.Address) {
 		Clock: p.clock, Log: p.log, Random: rand.Reader,
 		Hostname: p.hostname(), Postmaster: addr.Address{Local: "postmaster", Domain: p.hostname()},
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
-		RemoteWorkers: l.RemoteDeliveries, LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
+		RemoteWorkers: l.RemoteDeliveries, RemoteYoung: youngPerCPU * runtime.GOMAXPROCS(0), LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
 	p.spool.Serve(p.queue.Offer)
 	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
@@ -432,7 +372,7 @@ func (p *parts) desk() *control.Desk {
 		Proofs: p.protection.Book, Forget: p.protection.Forget, Reports: p.reputation, Courier: p.courier,
 		Certificates: p.kept, Host: p.host,
 		Inspect: &inspect.Running{Parts: all, Boxes: p.boxes, Keys: p.keys, Authority: p.cfg.TLS.ACME, Told: p.found},
-		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: p.configNow},
+		Backup:  &backup.Source{Parts: all, Keys: p.keys, Hostname: p.cfg.Hostname, Clock: p.clock, Config: func() (*backup.Config, error) { return settings.Saved(p.cfg) }},
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,8 @@ import (
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
 	"gatepost/internal/control"
+	"gatepost/internal/daemon/datadir"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
 	"gatepost/internal/signing"
 	"gatepost/internal/web"
@@ -53,16 +54,19 @@ type Server struct {
 	rest       func() // ends the watch over memory
 }
 
-// options are what differs between serve and try.
-type options struct {
-	log     io.Writer
-	capture addr.Address // not null: gets what would leave
+// Options are what differs between serve and try.
+type Options struct {
+	Log     io.Writer
+	Capture addr.Address // not null: gets what would leave
 }
 
 // Serve runs a server until ctx ends, then drains it. reload tells of each
 // SIGHUP.
 func Serve(ctx context.Context, cfg *config.Config, log io.Writer, reload <-chan os.Signal) error {
-	s, err := start(ctx, cfg, options{log: log})
+	if err := confined(cfg, slog.New(slog.NewTextHandler(log, nil))); err != nil {
+		return err
+	}
+	s, err := Start(ctx, cfg, Options{Log: log})
 	if err != nil {
 		return err
 	}
@@ -71,7 +75,7 @@ func Serve(ctx context.Context, cfg *config.Config, log io.Writer, reload <-chan
 		select {
 		case <-ctx.Done():
 			s.tell(sd.SdNotifyStopping)
-			return s.drain()
+			return s.Drain()
 		case <-reload:
 			s.tell(sd.SdNotifyReloading + fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonic()))
 			s.reload()
@@ -87,16 +91,16 @@ func (s *Server) tell(state string) {
 	}
 }
 
-// start opens everything in order; what it opened is closed again after an
+// Start opens everything in order; what it opened is closed again after an
 // error.
-func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) {
-	lines := newLogWriter(o.log, clock.System)
+func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) {
+	lines := newLogWriter(o.Log, clock.System)
 	s := &Server{cfg: cfg, lines: lines, log: slog.New(slog.NewTextHandler(lines, nil))}
 	s.background, s.stop = context.WithCancel(context.Background())
 	for _, step := range []func(context.Context) error{
 		s.takeLock,
 		func(ctx context.Context) (err error) {
-			s.parts, err = open(ctx, cfg, s.log, o.capture)
+			s.parts, err = open(ctx, cfg, s.log, o.Capture)
 			return err
 		},
 		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
@@ -122,16 +126,16 @@ func start(ctx context.Context, cfg *config.Config, o options) (*Server, error) 
 	s.chores.Go(func() { s.parts.courier.Tend(s.background) })
 	s.chores.Go(func() { s.parts.returns.Tend(s.background) })
 	s.rest = (&calm{clock: s.parts.clock, work: s.work, free: freeMemory}).watch()
-	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.addresses(), " "))
+	s.log.Info("gatepost is up", "hostname", cfg.Hostname, "listening", strings.Join(s.Addresses(), " "))
 	return s, nil
 }
 
 func (s *Server) takeLock(context.Context) (err error) {
-	if err := prepare(s.cfg.DataDir()); err != nil {
+	if err := datadir.Prepare(s.cfg.DataDir()); err != nil {
 		return err
 	}
-	s.lock, err = lock(s.cfg.DataDir())
-	if errors.Is(err, errLocked) {
+	s.lock, err = datadir.Lock(s.cfg.DataDir())
+	if errors.Is(err, datadir.ErrLocked) {
 		return fmt.Errorf("a server is running already on %s", s.cfg.DataDir())
 	}
 	return err
@@ -162,16 +166,12 @@ func (s *Server) sweep() {
 }
 
 func (s *Server) openControl(context.Context) (err error) {
-	s.control, err = control.Listen(s.socket(), s.parts.handle(), s.parts.clock, s.log)
+	s.control, err = control.Listen(datadir.Socket(s.cfg.DataDir()), s.parts.handle(), s.parts.clock, s.log)
 	if err == nil {
 		s.chores.Go(func() { s.control.Serve(s.background) })
 	}
 	return err
 }
-
-func (s *Server) socket() string { return socketPath(s.cfg) }
-
-func socketPath(cfg *config.Config) string { return filepath.Join(cfg.DataDir(), "control.sock") }
 
 // openDoors opens the sockets of SMTP and HTTP, all before the first
 // connection is taken, and warns of doors that nobody stands behind yet.
@@ -216,7 +216,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 // openSockets returns the doors with their sockets, also those before an
 // error.
 func (s *Server) openSockets(ctx context.Context) (ready []listen.Options, err error) {
-	for _, d := range smtpDoors {
+	for _, d := range settings.Doors {
 		o, err := s.door(ctx, d)
 		if err != nil {
 			return ready, err
@@ -248,8 +248,8 @@ func (s *Server) openMetrics(ctx context.Context) error {
 	return nil
 }
 
-// addresses returns where the doors are open, as "mx=127.0.0.1:25".
-func (s *Server) addresses() []string {
+// Addresses returns where the doors are open, as "mx=127.0.0.1:25".
+func (s *Server) Addresses() []string {
 	var list []string
 	for _, d := range s.doors {
 		for _, a := range d.Addresses() {
@@ -260,9 +260,12 @@ func (s *Server) addresses() []string {
 	return list
 }
 
-// drain ends a running server: first the doors, then the sessions, then the
+// FlushLog writes what the log has gathered.
+func (s *Server) FlushLog() { s.lines.flush() }
+
+// Drain ends a running server: first the doors, then the sessions, then the
 // deliveries, all within the time that the configuration gives.
-func (s *Server) drain() error {
+func (s *Server) Drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.cfg.Limits.Drain))
 	defer cancel()
 	s.log.Info("draining")

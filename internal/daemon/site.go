@@ -9,6 +9,7 @@ import (
 
 	"gatepost/internal/acme"
 	"gatepost/internal/addr"
+	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/web"
@@ -40,7 +41,7 @@ func (p *parts) policy(ctx context.Context, domain addr.Domain) (mtasts.Policy, 
 // site returns what the doors of HTTP answer.
 func (s *Server) site() *web.Site {
 	return &web.Site{
-		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: webPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
+		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
 		Challenge: func(ctx context.Context, host, token string) (string, bool) {
 			if s.certs == nil {
 				return "", false

@@ -15,12 +15,12 @@ import (
 // doorOf returns where a door of a server listens.
 func doorOf(t *testing.T, s *Server, name string) string {
 	t.Helper()
-	for _, a := range s.addresses() {
+	for _, a := range s.Addresses() {
 		if address, ok := strings.CutPrefix(a, name+"="); ok {
 			return address
 		}
 	}
-	t.Fatalf("no door %s among %v", name, s.addresses())
+	t.Fatalf("no door %s among %v", name, s.Addresses())
 	return ""
 }
 
@@ -42,14 +42,14 @@ func TestPolicies(t *testing.T) {
 	t.Parallel()
 	text := strings.Replace(closedDoors, "https = []", "https = [\"127.0.0.1:0\"]", 1)
 	text = strings.Replace(text, "http = []", "http = [\"127.0.0.1:0\"]", 1)
-	s, err := start(t.Context(), installed(t, text), options{log: &output{}})
+	s, err := Start(t.Context(), installed(t, text), Options{Log: &output{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	drained := false
 	defer func() {
 		if !drained {
-			s.drain()
+			s.Drain()
 		}
 	}()
 	get := func(host string) (int, string) {
@@ -125,7 +125,7 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("led to %q", to)
 	}
 	drained = true
-	if err := s.drain(); err != nil {
+	if err := s.Drain(); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -13,6 +14,9 @@ type Limits struct {
 	// Exempt are networks that only Connections bounds: clients in [relay]
 	// networks, which are ours.
 	Exempt []netip.Prefix
+	// Proxies pass on connections of others, and say whose they are: each is
+	// counted for whom it is.
+	Proxies []netip.Prefix
 }
 
 // Bounds counts connections against Limits. Its methods may be called from
@@ -42,26 +46,56 @@ func (b *Bounds) Set(l Limits) {
 func (b *Bounds) Enter(from netip.Addr) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	net := networkOf(from)
-	if b.all >= b.limits.Connections {
+	if b.all >= b.limits.Connections || !b.fits(from) {
 		return false
 	}
-	if (b.addresses[from] >= b.limits.PerAddress || b.networks[net] >= b.limits.PerNetwork) && !b.exempt(from) {
+	b.enter(from)
+	return true
+}
+
+// Move counts a connection that a proxy began for its client instead, unless
+// that is one too many of the client's; then it stays the proxy's.
+func (b *Bounds) Move(proxy, client netip.Addr) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.fits(client) {
 		return false
 	}
+	b.leave(proxy)
+	b.enter(client)
+	return true
+}
+
+// fits reports whether an address and its network may have one more.
+func (b *Bounds) fits(from netip.Addr) bool {
+	return b.addresses[from] < b.limits.PerAddress && b.networks[networkOf(from)] < b.limits.PerNetwork ||
+		contains(b.limits.Exempt, from) || contains(b.limits.Proxies, from)
+}
+
+func (b *Bounds) enter(from netip.Addr) {
 	b.all++
 	b.addresses[from]++
-	b.networks[net]++
-	return true
+	b.networks[networkOf(from)]++
 }
 
 // Leave counts a connection out.
 func (b *Bounds) Leave(from netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.leave(from)
+}
+
+func (b *Bounds) leave(from netip.Addr) {
 	b.all--
 	release(b.addresses, from)
 	release(b.networks, networkOf(from))
+}
+
+// IsProxy reports whether connections from an address are passed on.
+func (b *Bounds) IsProxy(from netip.Addr) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return contains(b.limits.Proxies, from)
 }
 
 // Open returns the number of connections.
@@ -71,13 +105,8 @@ func (b *Bounds) Open() int {
 	return b.all
 }
 
-func (b *Bounds) exempt(from netip.Addr) bool {
-	for _, p := range b.limits.Exempt {
-		if p.Contains(from) {
-			return true
-		}
-	}
-	return false
+func contains(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // release keeps no entry for who is not there.

@@ -185,8 +185,13 @@ func (d *Door) admit(conn net.Conn) {
 	}
 	d.Counters.Accepted.Add(1)
 	d.conns.Go(func() {
-		defer d.o.Bounds.Leave(from)
+		defer func() { d.o.Bounds.Leave(from) }()
 		defer d.survive(conn)
+		if d.o.Bounds.IsProxy(from) {
+			if conn, from = d.introduce(conn, from); conn == nil {
+				return
+			}
+		}
 		d.serve(conn)
 	})
 }

@@ -270,7 +270,7 @@ func TestNoDescriptors(t *testing.T) {
 		s := &starved{fails: 12, closed: make(chan struct{}), conns: make(chan net.Conn)}
 		served := make(chan struct{})
 		d := Open(Options{Listeners: []net.Listener{s}, Serve: func(c net.Conn) { c.Close(); close(served) },
-			Bounds: NewBounds(Limits{1, 1, 1, nil}), Clock: clock.System, Log: slog.New(slog.DiscardHandler)})
+			Bounds: NewBounds(Limits{Connections: 1, PerAddress: 1, PerNetwork: 1}), Clock: clock.System, Log: slog.New(slog.DiscardHandler)})
 		here, there := net.Pipe()
 		s.conns <- there
 		<-served

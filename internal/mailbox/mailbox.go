@@ -39,7 +39,7 @@
 // section 2.3 and RFC 7162, section 3.1; roles those of RFC 6154.
 //
 // It trusts its callers with account ids. Limits: names of folders have at
-// most MaxName octets and MaxDepth levels; what lists show of a message is
+// most 255 octets and 16 levels; what lists show of a message is
 // taken from its first 64 KiB of header and cut.
 package mailbox
 

@@ -99,12 +99,27 @@ func (m *Message) Size() int64 { return m.end - m.start }
 // Open returns the message as it was before it was put into the file. It is
 // read before the next one is opened.
 func (m *Message) Open() io.Reader {
-	r := io.NewSectionReader(m.src, m.start, m.Size())
+	r := &exact{io.NewSectionReader(m.src, m.start, m.Size()), m.Size()}
 	if m.quoting == Auto {
 		return r
 	}
 	m.content.reset(r, m.quoting)
 	return m.content
+}
+
+// exact fails where the file has become shorter since the message was found:
+// a part of it must not pass for all.
+type exact struct {
+	r    io.Reader
+	left int64
+}
+
+func (e *exact) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // Reader finds the messages of a file.
@@ -147,6 +162,9 @@ func (r *Reader) line() (text []byte, whole bool, err error) {
 	}
 	if err == io.EOF {
 		err = nil
+		if r.at < r.size { // it has become shorter
+			err = io.ErrUnexpectedEOF
+		}
 	}
 	return text, true, err
 }

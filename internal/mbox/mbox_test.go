@@ -125,6 +125,24 @@ func TestNotMbox(t *testing.T) {
 	}
 }
 
+// A file that others shorten meanwhile is not taken for all that it was.
+func TestShortened(t *testing.T) {
+	t.Parallel()
+	file := line + "A: b\n\n" + strings.Repeat("x\n", 10) + "\n" + line + "C: d\n\n"
+	r := NewReader(strings.NewReader(file), int64(len(file)+1), Auto)
+	m, err := r.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the second: %v", err)
+	}
+	m.src = strings.NewReader(file[:m.end-1])
+	if _, err := io.ReadAll(m.Open()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the first: %v", err)
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) ReadAt([]byte, int64) (int, error) { return 0, f.err }

@@ -47,6 +47,11 @@
 // never have more than three quarters of all. A new line begins with one
 // connection and gets one more with each success, up to PerDestination.
 //
+// Where processors are the bound and not the network, hundreds of attempts at
+// once only wait for each other, and a message that nothing is in front of
+// would wait with them. So few attempts may be in their first moments at the
+// same time (RemoteYoung); a line that had nothing to do is not held up by it.
+//
 // # Time
 //
 // One timer serves all alarms, which stand in one heap: a timer for each of

@@ -349,7 +349,7 @@ func newWorld(t testing.TB) *world {
 		Begin:    func([]byte) (*dkim.Signer, error) { return nil, nil },
 		Hostname: "mx.home.example", Postmaster: addr.MustParse("postmaster@home.example"),
 		Lifetime: 5 * 24 * time.Hour, DelayNotice: 4 * time.Hour, KeptFor: 30 * 24 * time.Hour,
-		RemoteWorkers: 200, LocalWorkers: 64, PerDestination: 20,
+		RemoteWorkers: 200, RemoteYoung: 8, LocalWorkers: 64, PerDestination: 20,
 	}
 	return w
 }

@@ -12,6 +12,10 @@ import (
 const (
 	// brisk is how long an attempt may take for its line to count as quick.
 	brisk = 5 * time.Second
+	// youth is how long an attempt counts as one that has just begun: longer
+	// than one takes where processors are the bound, and shorter than most do
+	// on the internet. Eight young ones let 500 begin in a second there.
+	youth = 15 * time.Millisecond
 	// maxIdle is how many lines are remembered at most once they are empty,
 	// for what is known of their destinations.
 	maxIdle = 10_000
@@ -29,24 +33,35 @@ type lineName struct {
 // pool is the slots for attempts of one kind.
 type pool struct {
 	slot.Pool[*line]
-	to   Deliverer
-	each int // how many one line may hold
+	to    Deliverer
+	each  int         // how many one line may hold
+	again alarm.Alarm // set while slots are free, but too many are young
 }
 
 // newPool returns a pool for other servers, some of which are dead or slow.
-func newPool(to Deliverer, slots, each int) pool {
-	return pool{slot.Pool[*line]{Max: slots, Chill: max(1, slots*3/4), Freeze: max(1, slots*3/8), Spare: max(1, slots/2)}, to, each}
+func newPool(o *Options) pool {
+	slots := o.RemoteWorkers
+	return pool{Pool: slot.Pool[*line]{
+		Max: slots, Chill: max(1, slots*3/4), Freeze: max(1, slots*3/8), Spare: max(1, slots/2),
+		Young: slot.Young{Max: o.RemoteYoung, Age: youth},
+	}, to: o.Remote, each: o.PerDestination}
 }
 
 // newLocalPool returns a pool for lines that all end in the same store, which
 // takes the more at once the better: no line needs protection from another.
-func newLocalPool(to Deliverer, slots int) pool {
-	return pool{slot.Pool[*line]{Max: slots, Chill: slots, Freeze: slots, Spare: slots}, to, slots}
+func newLocalPool(o *Options) pool {
+	slots := o.LocalWorkers
+	return pool{Pool: slot.Pool[*line]{Max: slots, Chill: slots, Freeze: slots, Spare: slots}, to: o.Local, each: slots}
 }
 
+func (p *pool) Alarm() *alarm.Alarm { return &p.again }
+
+// ring does nothing: both pools are looked at after all alarms.
+func (p *pool) ring(*Queue) {}
+
 // take returns the job whose turn it is, with a slot.
-func (p *pool) take() *job {
-	l, s, ok := p.Take()
+func (p *pool) take(now time.Duration) *job {
+	l, s, ok := p.Take(now)
 	if !ok {
 		return nil
 	}

@@ -93,6 +93,7 @@ type Options struct {
 	KeptFor     time.Duration // how long a failure is kept that nobody may be told
 
 	RemoteWorkers  int // attempts at other servers at the same time
+	RemoteYoung    int // of those, which have just begun, beside what goes to who was waiting for nothing; 0: any number
 	LocalWorkers   int // attempts at our mailboxes at the same time
 	PerDestination int // attempts at one destination at the same time
 }
@@ -152,8 +153,8 @@ func New(o Options) *Queue {
 		kept:     map[envelope.ID]time.Duration{},
 		lines:    map[lineName]*line{},
 		doomed:   map[envelope.ID]map[int]bool{},
-		remote:   newPool(o.Remote, o.RemoteWorkers, o.PerDestination),
-		local:    newLocalPool(o.Local, o.LocalWorkers),
+		remote:   newPool(&o),
+		local:    newLocalPool(&o),
 		wake:     never,
 	}
 	q.settler, _ = o.Local.(Settler)
@@ -257,12 +258,17 @@ func (q *Queue) pump(p *pool) {
 	}
 }
 
-// next takes the job whose turn it is, nil if there is none or no slot.
+// next takes the job whose turn it is, nil if there is none or no slot. If one
+// may be given a moment later, an alarm is set for that.
 func (q *Queue) next(p *pool) *job {
 	if !q.open {
 		return nil
 	}
-	return p.take()
+	j := p.take(q.now())
+	if at, ok := p.Again(); ok && j == nil && !p.again.Set() {
+		q.set(p, at)
+	}
+	return j
 }
 
 // work attempts a job, and then others as long as there are any.

@@ -299,9 +299,39 @@ func TestSlowDestinationsLeaveSlots(t *testing.T) {
 		id := w.send(mail("bob@quick.example"))
 		w.pass(time.Second)
 		w.want(id, envelope.Delivered)
-		if got := w.remote.to("quick.example"); !got[0].at.Equal(at) {
+		if got := w.remote.to("quick.example"); got[0].at.Sub(at) > youth {
 			t.Errorf("it began after %v", got[0].at.Sub(at))
 		}
+	})
+}
+
+// Few attempts begin at once, so that they do not wait for each other's
+// processor time; what goes to who was waiting for nothing does not wait, either.
+func TestFewAreYoung(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.o.RemoteYoung = 2
+		w.start()
+		w.send(mail("bob@known.example"))
+		w.pass(time.Minute)
+		for i := range 7 {
+			d := fmt.Sprintf("d%d.example", i)
+			w.remote.set(d, delivered, time.Second)
+			w.send(mail("bob@" + d))
+		}
+		began := time.Now()
+		w.pass(0)
+		w.send(mail("bob@known.example"))
+		w.pass(time.Minute)
+		var after []time.Duration
+		for _, a := range w.remote.attempts[1:] {
+			after = append(after, a.at.Sub(began))
+		}
+		if want := []time.Duration{0, 0, 0, youth, youth, 2 * youth, 2 * youth, 3 * youth}; !slices.Equal(after, want) || w.remote.to("known.example")[1].at != began {
+			t.Errorf("attempts begin after %v", after)
+		}
+		w.q.Stop(t.Context())
 	})
 }
 

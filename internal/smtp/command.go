@@ -35,7 +35,7 @@ const HTTP = "HTTP"
 var verbs = map[string]string{
 	"HELO": "HELO", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT", "DATA": "DATA", "BDAT": "BDAT",
 	"RSET": "RSET", "NOOP": "NOOP", "QUIT": "QUIT", "VRFY": "VRFY", "EXPN": "EXPN", "HELP": "HELP",
-	"STARTTLS": "STARTTLS", "AUTH": "AUTH",
+	"STARTTLS": "STARTTLS", "AUTH": "AUTH", "XCLIENT": "XCLIENT",
 	"GET": HTTP, "HEAD": HTTP, "POST": HTTP, "PUT": HTTP, "DELETE": HTTP, "CONNECT": HTTP,
 	"OPTIONS": HTTP, "TRACE": HTTP, "PATCH": HTTP, "PRI": HTTP, "PROPFIND": HTTP,
 }

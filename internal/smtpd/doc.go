@@ -13,7 +13,7 @@
 //	server.go   options, the set of sessions, draining
 //	session.go  one session: greeting, commands in order, budgets, its end
 //	wire/       buffers, deadlines and lines of the connection
-//	helo.go, starttls.go, auth.go, mail.go, rcpt.go, data.go, bdat.go, minor.go
+//	helo.go, starttls.go, auth.go, mail.go, rcpt.go, data.go, bdat.go, minor.go, xclient.go
 //	            a file for each verb
 //	intake.go   what becomes of content: header, policy, draft, commit
 //	trace.go    the Received field
@@ -21,7 +21,7 @@
 // # Standards
 //
 // RFC 5321, 6409 (submission), 1870, 2034, 2920, 3030, 3207, 3461, 3848,
-// 4954, 6152, 6531, 8689 (REQUIRETLS).
+// 4954, 6152, 6531, 8689 (REQUIRETLS), 9422 (LIMITS); XCLIENT is of Postfix.
 //
 // # Trust
 //

@@ -7,6 +7,7 @@ import (
 
 	"gatepost/internal/envelope"
 	"gatepost/internal/smtp"
+	"gatepost/internal/smtpd/xclient"
 )
 
 // helo obeys EHLO and HELO: RFC 5321, section 4.1.1.1. Either ends a
@@ -18,6 +19,9 @@ func (s *session) helo(ctx context.Context, c smtp.Command) *smtp.Reply {
 	}
 	s.reset("client greeted again")
 	s.peer.Helo, s.peer.ESMTP = name, c.Verb == "EHLO"
+	if s.behind.Helo != "" { // the proxy's own name says nothing
+		s.peer.Helo = s.behind.Helo
+	}
 	if err := s.o.Policy.Helo(ctx, &s.peer); err != nil {
 		s.peer.Helo = ""
 		return &envelope.AsError(err).Reply
@@ -33,7 +37,7 @@ func (s *session) helo(ctx context.Context, c smtp.Command) *smtp.Reply {
 func (s *session) keywords() []string {
 	k := make([]string, 0, 12)
 	k = append(k, "PIPELINING", "SIZE "+strconv.FormatInt(s.o.Limits.MessageSize, 10), "8BITMIME", "SMTPUTF8",
-		"CHUNKING", "DSN", "ENHANCEDSTATUSCODES")
+		"CHUNKING", "DSN", "ENHANCEDSTATUSCODES", s.limits())
 	if s.o.TLS != nil && s.peer.TLS == nil {
 		k = append(k, "STARTTLS")
 	}
@@ -43,7 +47,15 @@ func (s *session) keywords() []string {
 	if m := s.mechanisms(); len(m) > 0 {
 		k = append(k, "AUTH "+strings.Join(m, " "))
 	}
+	if s.mayIntroduce() {
+		k = append(k, xclient.Keyword)
+	}
 	return append(k, "HELP")
+}
+
+// limits says what is counted in a session: RFC 9422, section 4.
+func (s *session) limits() string {
+	return "LIMITS MAILMAX=" + strconv.Itoa(s.o.Limits.Messages) + " RCPTMAX=" + strconv.Itoa(s.o.Limits.Recipients)
 }
 
 // mechanisms are the ways to sign in, none outside TLS or on the MX: a

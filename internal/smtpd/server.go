@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,8 @@ type Options struct {
 	Spool    Spool
 	Auth     Authenticator // nil on the MX, where nobody signs in
 	Book     Book
-	TLS      *tls.Config // made by DoorTLS; nil: no STARTTLS
+	TLS      *tls.Config    // made by DoorTLS; nil: no STARTTLS
+	XClient  []netip.Prefix // who may say for whom it speaks
 	Limits   Limits
 	Clock    clock.Clock
 	Random   io.Reader // for message ids; safe for concurrent use

@@ -12,6 +12,7 @@ import (
 	"gatepost/internal/envelope"
 	"gatepost/internal/smtp"
 	"gatepost/internal/smtpd/wire"
+	"gatepost/internal/smtpd/xclient"
 )
 
 const (
@@ -41,13 +42,15 @@ var (
 // has answered or nobody is there to hear it.
 type session struct {
 	*Server
-	wire   *wire.Conn
-	peer   envelope.Peer
-	client string       // its address
-	tx     *transaction // nil outside of one
-	budget budget
-	ending string // why the session ends; "" while it goes on
-	polite bool   // it ends as the client expects
+	wire       *wire.Conn
+	peer       envelope.Peer
+	client     string       // its address
+	tx         *transaction // nil outside of one
+	budget     budget
+	introducer netip.Addr     // the proxy that spoke XCLIENT; not valid: nobody did
+	behind     xclient.Client // what it said
+	ending     string         // why the session ends; "" while it goes on
+	polite     bool           // it ends as the client expects
 }
 
 // budget is what a session has used up.
@@ -181,7 +184,7 @@ func (s *session) barred(verb string) *smtp.Reply {
 		return nil
 	}
 	switch verb {
-	case "EHLO", "HELO", "NOOP", "RSET", "QUIT", "HELP", "STARTTLS", smtp.HTTP:
+	case "EHLO", "HELO", "NOOP", "RSET", "QUIT", "HELP", "STARTTLS", "XCLIENT", smtp.HTTP:
 		return nil
 	case "AUTH":
 		return replyAuthNeedsTLS
@@ -202,6 +205,8 @@ func (s *session) obey(ctx context.Context, c smtp.Command) *smtp.Reply {
 		return s.startTLS(c.Args)
 	case "AUTH":
 		return s.auth(ctx, c.Args)
+	case "XCLIENT":
+		return s.xclient(ctx, c.Args)
 	case "MAIL":
 		return s.mail(ctx, c.Args)
 	case "RCPT":

@@ -18,7 +18,7 @@ import (
 
 func TestKeywords(t *testing.T) {
 	t.Parallel()
-	common := []string{"mx.test", "PIPELINING", "SIZE 1048576", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES"}
+	common := []string{"mx.test", "PIPELINING", "SIZE 1048576", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES", "LIMITS MAILMAX=20 RCPTMAX=10"}
 	with := func(more ...string) string { return strings.Join(append(slices.Clone(common), more...), "\n") }
 	for _, c := range []struct {
 		name     string

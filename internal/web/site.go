@@ -34,6 +34,9 @@ type Site struct {
 	// Challenge returns the answer to an ACME challenge for a host, if there
 	// is one.
 	Challenge func(ctx context.Context, host, token string) (answer string, ok bool)
+	// Console answers over https for the server's own name. It gets bodies as
+	// they come, and bounds them.
+	Console http.Handler
 	// HTTPSPort is where a redirect leads; 0: nowhere, since the door is shut.
 	HTTPSPort int
 	Log       *slog.Logger
@@ -43,7 +46,14 @@ type Site struct {
 func (s *Site) Secure() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+policyPath, s.policy)
-	return s.guard(mux)
+	others := bodiless(mux)
+	return s.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked(r) == s.Hostname && s.Console != nil {
+			s.Console.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	}))
 }
 
 // Plain answers over http.
@@ -51,7 +61,19 @@ func (s *Site) Plain() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+challengePath+"{token}", s.challenge)
 	mux.HandleFunc("GET /", s.redirect)
-	return s.guard(mux)
+	return s.guard(bodiless(mux))
+}
+
+// bodiless takes nothing.
+func bodiless(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			w.Header().Set("Connection", "close") // and the body stays unread
+			http.Error(w, "nothing is taken here", http.StatusRequestEntityTooLarge)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // guard lets nothing pass but what somebody who reads would ask.
@@ -61,9 +83,6 @@ func (s *Site) guard(next http.Handler) http.Handler {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'")
 		host, ok := hostOf(r)
 		switch {
-		case r.ContentLength != 0:
-			w.Header().Set("Connection", "close") // and the body stays unread
-			http.Error(w, "nothing is taken here", http.StatusRequestEntityTooLarge)
 		case !ok:
 			http.Error(w, "which host?", http.StatusBadRequest)
 		case r.TLS != nil && r.TLS.ServerName != "" && !strings.EqualFold(r.TLS.ServerName, string(host)):

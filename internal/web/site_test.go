@@ -12,7 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -36,6 +39,13 @@ func testSite() *Site {
 		Challenge: func(_ context.Context, host, token string) (string, bool) {
 			return "answer of " + host, token == "right" && host != "mta-sts.other.example"
 		},
+		Console: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			if err != nil {
+				return // nobody is there to hear it
+			}
+			io.WriteString(w, "console "+r.URL.Path+" "+string(b))
+		}),
 	}
 }
 
@@ -59,7 +69,7 @@ func TestSite(t *testing.T) {
 		{"policy, without SNI", true, "", "GET", "mta-sts.example.org", policyPath, 200, theirPolicy},
 		{"policy of another", true, "mta-sts.other.example", "GET", "mta-sts.other.example", policyPath, 404, ""},
 		{"policy under another certificate", true, "mx.example.org", "GET", "mta-sts.example.org", policyPath, 421, ""},
-		{"policy at another host", true, "mx.example.org", "GET", "mx.example.org", policyPath, 404, ""},
+		{"policy at another host", true, "mx.example.org", "GET", "mx.example.org", policyPath, 200, "console " + policyPath},
 		{"policy of nothing", true, "mta-sts", "GET", "mta-sts.", policyPath, 404, ""},
 		{"policy of an address", true, "", "GET", "192.0.2.1", policyPath, 404, ""},
 		{"policy that cannot be read", true, "mta-sts.broken.example", "GET", "mta-sts.broken.example", policyPath, 503, ""},
@@ -67,8 +77,14 @@ func TestSite(t *testing.T) {
 		{"a port that is none", true, "", "GET", "mta-sts.example.org:x", policyPath, 400, ""},
 		{"posted", true, "mta-sts.example.org", "POST", "mta-sts.example.org", policyPath, 405, ""},
 		{"another page", true, "mta-sts.example.org", "GET", "mta-sts.example.org", "/", 404, ""},
+		{"console", true, "mx.example.org", "GET", "MX.example.org:8443", "/account", 200, "console /account"},
+		{"console, posted to", true, "mx.example.org", "POST", "mx.example.org", "/account", 200, "console /account"},
+		{"console under another name", true, "", "GET", "console.example.org", "/account", 404, ""},
+		{"console under a stranger's name", true, "", "GET", "evil.example", "/account", 404, ""},
+		{"console by its address", true, "", "GET", "192.0.2.1", "/account", 404, ""},
+		{"console under another certificate", true, "mta-sts.example.org", "GET", "mx.example.org", "/account", 421, ""},
 		{"a directory", true, "mta-sts.example.org", "GET", "mta-sts.example.org", "/.well-known/", 404, ""},
-		{"challenge over https", true, "mx.example.org", "GET", "mx.example.org", challengePath + "right", 404, ""},
+		{"challenge over https", true, "mx.example.org", "GET", "mx.example.org", challengePath + "right", 200, "console "},
 
 		{"policy in the clear", false, "", "GET", "mta-sts.example.org", policyPath, 308, "https://mta-sts.example.org" + policyPath},
 		{"page in the clear", false, "", "GET", "mx.example.org:80", "/a%2Fb?c=d", 308, "https://mx.example.org/a%2Fb?c=d"},
@@ -188,6 +204,34 @@ func TestServeConn(t *testing.T) {
 	if got := talk(t, s, ""); got != "" {
 		t.Errorf("after the end: %q", got)
 	}
+}
+
+// A body that trickles in is not waited for, whoever sends it: the console,
+// which is the one that reads bodies, has its connection back in time.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := New(testSite().Secure(), quiet)
+		ours, theirs := net.Pipe()
+		began := time.Now()
+		var client sync.WaitGroup
+		client.Go(func() {
+			io.WriteString(ours, "POST /sign-in HTTP/1.1\r\nHost: mx.example.org\r\nContent-Length: 1000\r\n\r\n")
+			for { // an octet a second
+				if _, err := io.WriteString(ours, "x"); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		client.Go(func() { io.Copy(io.Discard, ours) })
+		s.ServeConn(theirs)
+		if took := time.Since(began); took < readTime || took > readTime+10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		ours.Close()
+		client.Wait()
+	})
 }
 
 // FuzzHost: whatever host is asked for, an answer other than an error names

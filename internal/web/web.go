@@ -4,16 +4,17 @@
 // # Place in the path
 //
 // Beside it. listen counts a connection and does its handshake, Serve answers
-// on it. What is answered is Site (site.go): over https the MTA-STS policies
-// of our domains, over http the challenges of ACME and, for everything else, a
-// redirect to https. There is no file behind any address.
+// on it. What is answered is Site (site.go): over https the console, for the
+// server's own name, and the MTA-STS policies of our domains; over http the
+// challenges of ACME and, for everything else, a redirect to https. There is
+// no file behind any address.
 //
 // # Trust and limits
 //
 // It trusts nobody: every time and size is bounded below. A host that is not
 // ours gets no answer of use, so that nobody can send our users elsewhere
-// through us, or have us speak for their names. Only GET and HEAD are
-// answered; a body is not read.
+// through us, or have us speak for their names. A body is read by the console
+// alone; readTime is how long it may take to arrive.
 package web
 
 import (

@@ -7,6 +7,7 @@
 package record
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type Account struct {
 	SendLimit int   // recipients a day (UTC); 0: no limit
 	Frozen    bool  // may not sign in; mail still arrives
 	Created   time.Time
+	Factors   int // how many second factors it has
 }
 
 // Configured, as a quota or sending limit, is what the configuration says,
@@ -44,6 +46,8 @@ type Person struct {
 	Salt        []byte // of its SCRAM keys, all of them
 	Iterations  int
 	Credentials []*Credential
+	Second      []*Factor // its second factors
+	Recovery    [][]byte  // what is kept of its recovery codes
 }
 
 // Credential is one secret that signs an account in.
@@ -68,14 +72,15 @@ const (
 	Device   Kind = "device"   // made here for one program or device
 )
 
-const accountColumns = `id, domain, local, role, quota, send_limit, frozen, created`
+const accountColumns = `id, domain, local, role, quota, send_limit, frozen, created,
+	(SELECT COUNT(*) FROM factor WHERE factor.account = account.id)`
 
 type scanner interface{ Scan(dest ...any) error }
 
 // scanAccount reads accountColumns, and what follows them into more.
 func scanAccount(row scanner, more ...any) (a Account, err error) {
 	var frozen, created int64
-	err = row.Scan(append([]any{&a.ID, &a.Address.Domain, &a.Address.Local, &a.Role, &a.Quota, &a.SendLimit, &frozen, &created}, more...)...)
+	err = row.Scan(append([]any{&a.ID, &a.Address.Domain, &a.Address.Local, &a.Role, &a.Quota, &a.SendLimit, &frozen, &created, &a.Factors}, more...)...)
 	a.Frozen, a.Created = frozen != 0, time.Unix(created, 0).UTC()
 	return a, err
 }
@@ -107,7 +112,14 @@ func ReadPerson(tx *store.Tx, a addr.Address) (*Person, error) {
 		c.Used.Store(used)
 		p.Credentials = append(p.Credentials, &c)
 	}
-	return p, rows.Err()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || p.Factors == 0 {
+		return p, err
+	}
+	if p.Second, err = ReadFactors(tx, p.ID); err != nil {
+		return nil, err
+	}
+	p.Recovery, err = ReadRecoveryCodes(tx, p.ID)
+	return p, err
 }
 
 // ReadAccounts returns the accounts of a domain, or all if it is empty, by

@@ -44,6 +44,12 @@ type People interface {
 	// Used is told of each credential that signed somebody in. It does not
 	// wait.
 	Used(c *record.Credential)
+	// Barred reports whether a credential that is right opens no mail, because
+	// its account has a second factor, or owes one.
+	Barred(p *record.Person, c *record.Credential) bool
+	// Spend makes durable that what was shown beside the password has been
+	// used. It is false where somebody else was first.
+	Spend(ctx context.Context, p *record.Person, s Shown, c activity.Client) (bool, error)
 }
 
 // Options configure a Desk. All fields are required.
@@ -88,8 +94,10 @@ func New(people People, o Options) *Desk {
 func (d *Desk) Forget(accounts []int64) { d.verified.forget(accounts) }
 
 // errRefused is the answer to whoever could not sign in, whatever the
-// reason: a wrong password, an unknown name, a frozen account and a damaged
-// hash must not be told apart. RFC 4954, section 6.
+// reason: a wrong password, an unknown name, a frozen account, a damaged
+// hash, a code that is wrong or missing, and a password that opens no mail
+// must not be told apart. RFC 4954, section 6. The last would tell whoever
+// guesses that half of the way is done.
 func errRefused(cause error) error {
 	if errors.Is(cause, errRunOut) {
 		return envelope.Fail(cause, 535, "5.7.8", "this password was right, but it has run out; ask whoever looks after this server for a new one (your mail still arrives)")
@@ -109,6 +117,8 @@ var (
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
 	errRunOut     = errors.New("the password has run out")
+	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
+	errCode       = errors.New("the password was right, the code was not")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one

@@ -27,6 +27,8 @@ type Exchange struct {
 	account string // empty before the end
 	signed  string // the account, until the client has seen our SCRAM proof
 
+	page  *activity.Client     // who signs in on a page; nil: a client for mail
+	with  string               // what was shown beside the password, in words
 	login string               // LOGIN, between its two responses
 	scram *sasl.Conversation   // SCRAM
 	whose []*record.Credential // SCRAM: those of the keys
@@ -198,6 +200,8 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		cause = errFrozen
 	case !x.claim.acts():
 		cause = errAuthzID
+	case x.page == nil && d.people.Barred(p, c):
+		cause = errBarred // counted like a wrong one, or its delays would tell
 	case d.people.RunOut(c):
 		// No failure to be slowed for: whoever says it knew it, and a client
 		// that tries on must not hold up its neighbours.

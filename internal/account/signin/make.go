@@ -33,6 +33,9 @@ type Fresh struct {
 	rated  *Rated            // of a password
 }
 
+// DropScram makes that no SCRAM keys are kept of it.
+func (f *Fresh) DropScram() { f.scram = nil }
+
 // NewPassword hashes a password that a person chose, and that has this
 // rating, which takes two fifths of a second.
 func (d *Desk) NewPassword(ctx context.Context, p secret.Password, r passwords.Rating, salt []byte, iterations int) (*Fresh, error) {

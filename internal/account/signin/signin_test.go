@@ -65,6 +65,14 @@ func (d *desk) Used(c *record.Credential) { d.used = append(d.used, c.ID) }
 
 func (d *desk) RunOut(*record.Credential) bool { return false }
 
+func (d *desk) Barred(p *record.Person, c *record.Credential) bool {
+	return c.Kind == record.Password && p.Factors > 0
+}
+
+func (d *desk) Spend(context.Context, *record.Person, Shown, activity.Client) (bool, error) {
+	return true, nil
+}
+
 func newDesk(t testing.TB, change ...func(*Options)) *desk {
 	t.Helper()
 	fake := clock.NewFake(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))

@@ -15,10 +15,7 @@ import (
 func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credential) {
 	e := activity.Event{
 		Outcome: outcome, Detail: why, Mechanism: x.mechanism,
-		Client: activity.Client{Protocol: activity.SMTP, Address: x.peer.Addr.Addr(), Name: x.peer.Helo},
-	}
-	if t := x.peer.TLS; t != nil {
-		e.Client.Version, e.Client.Cipher, e.Client.Group = t.Version, t.CipherSuite, t.CurveID
+		Client: x.client(),
 	}
 	if p := x.claim.person; p != nil {
 		e.Owner, e.Account = p.ID, p.Address.Unicode()
@@ -28,8 +25,21 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 		if c.Name != "" {
 			e.Credential += " " + c.Name
 		}
+		e.Credential += x.with
 	}
 	x.desk.o.Tried(&e)
+}
+
+// client is who signs in.
+func (x *Exchange) client() activity.Client {
+	if x.page != nil {
+		return *x.page
+	}
+	c := activity.Client{Protocol: activity.SMTP, Address: x.peer.Addr.Addr(), Name: x.peer.Helo}
+	if t := x.peer.TLS; t != nil {
+		c.Version, c.Cipher, c.Group = t.Version, t.CipherSuite, t.CurveID
+	}
+	return c
 }
 
 // reasons say in words for people why a sign-in failed. What a client sent is
@@ -42,6 +52,8 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
+	{errCode, "the password was right, but the code was not, or there was none"},
 	{errAuthzID, "it asked to act as somebody else"},
 	{sasl.ErrBinding, "somebody may be between the two: it was not bound to the connection"},
 }

@@ -55,7 +55,8 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, from n
 	if !d.hasher.Verify(p, chosen.Argon2) {
 		return nil, nil
 	}
-	if !who.Frozen { // else the second try would be quicker, and tell that the first was right
+	// Else the second try would be quicker, and tell that the first was right.
+	if !who.Frozen && !d.people.Barred(who, chosen) {
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
 	return chosen, nil

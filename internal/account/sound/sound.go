@@ -4,9 +4,12 @@
 package sound
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
+	"gatepost/internal/account/enrol"
+	"gatepost/internal/account/factor"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/signin"
@@ -72,6 +75,33 @@ func (c *checker) account(a record.Account) error {
 				"A %s of %s cannot be used to sign in: %v.", kindWord(cred.Kind), a.Address, err)
 		}
 	}
+	return c.factors(p)
+}
+
+// factors checks what an account shows beside its password.
+func (c *checker) factors(p *record.Person) error {
+	for _, f := range p.Second {
+		if err := enrol.Sound(c.keys, p.ID, f); err != nil {
+			c.fail(fmt.Sprintf("Take it away with: gatepost account factor remove %s %d, and add it again; or, if this is said of all accounts, put the directory keys back from a backup.", p.Address, f.ID),
+				"The second factor %d of %s cannot be used: %v.", f.ID, p.Address, err)
+		}
+		if f.Kind == record.TOTP && f.Drift.Load() != factor.Drift(f.Drift.Load(), 0) {
+			c.fail(audit.FixRows, "The clock of the second factor %d of %s is said to be off by %d steps.", f.ID, p.Address, f.Drift.Load())
+		}
+	}
+	for _, sum := range p.Recovery {
+		if len(sum) != sha256.Size {
+			c.fail(fmt.Sprintf("Make new ones with: gatepost account factor codes %s", p.Address), "A recovery code of %s is damaged.", p.Address)
+		}
+	}
+	if len(p.Second) == 0 {
+		return nil
+	}
+	for _, cred := range p.Credentials {
+		if cred.Kind == record.Password && len(cred.Scram) > 0 {
+			c.fail(audit.FixRows, "%s has a second factor, and SCRAM keys of its password beside it.", p.Address)
+		}
+	}
 	return nil
 }
 
@@ -87,7 +117,9 @@ func (c *checker) ids() error {
 	rows, err := c.tx.Query(`SELECT s.name, s.next, MAX(a.id) FROM sequence s JOIN account a ON s.name = 'account'
 			GROUP BY s.name, s.next HAVING MAX(a.id) >= s.next
 		UNION ALL SELECT s.name, s.next, MAX(c.id) FROM sequence s JOIN credential c ON s.name = 'credential'
-			GROUP BY s.name, s.next HAVING MAX(c.id) >= s.next`)
+			GROUP BY s.name, s.next HAVING MAX(c.id) >= s.next
+		UNION ALL SELECT s.name, s.next, MAX(f.id) FROM sequence s JOIN factor f ON s.name = 'factor'
+			GROUP BY s.name, s.next HAVING MAX(f.id) >= s.next`)
 	if err != nil {
 		return err
 	}

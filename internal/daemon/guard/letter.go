@@ -51,6 +51,10 @@ var subjects = map[activity.AlertKind]string{
 	activity.DeviceSet:     "A device was given a password for your mail",
 	activity.ForwardingSet: "Your mail now also goes elsewhere",
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
+	activity.FactorSet:     "Your mail got a second factor",
+	activity.FactorGone:    "A second factor of your mail was taken away",
+	activity.CodeUsed:      "A recovery code signed in to your mail",
+	activity.CodesSet:      "New recovery codes were made for your mail",
 }
 
 func (l *letter) subject() string {
@@ -106,6 +110,14 @@ func (l *letter) meaning() []string {
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Somebody who broke in does this to read your mail when he cannot sign in any more; ask for it to be taken back, and look at what went there since."}
 	case activity.RecoverySet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
+	case activity.FactorSet:
+		return []string{"Was it you? Then all is well. From now on your password alone opens nothing, and programs for mail need a password of their own."}
+	case activity.FactorGone:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. With the last one gone, your password alone opens your mail again."}
+	case activity.CodeUsed:
+		return []string{"Was it you? Then all is well; that code opens nothing any more. Otherwise somebody has your password and the paper with the codes: make new ones, and a new password."}
+	case activity.CodesSet:
+		return []string{"Was it you? Then all is well; keep them where the former ones were, and throw those away."}
 	}
 	return nil
 }

@@ -8,8 +8,11 @@
 // than Freeze. So neither one slow line nor thousands of dead ones can take
 // all, and who is new need not wait behind the dead. A quick line that had
 // nothing to do has turns apart from those that have fallen behind: thousands
-// of long lines are not in the way of a single message.
+// of long lines are not in the way of a single message. Nor are many attempts at
+// once: the lines that have fallen behind share the slots that may be Young.
 package slot
+
+import "time"
 
 // Pool is a number of slots and the lines that wait for one.
 type Pool[T any] struct {
@@ -17,6 +20,7 @@ type Pool[T any] struct {
 	Chill  int // how many of them lines may hold that are not known to be quick
 	Freeze int // how many of those may be known to be slow
 	Spare  int // how many may be taken when a line is given a further one
+	Young  Young
 
 	taken int
 	held  [paces]int // of those taken, by the pace of who got them
@@ -64,26 +68,48 @@ type Line[T any] struct {
 func (l *Line[T]) Running() int { return l.running }
 
 // Slot is a slot that a line holds.
-type Slot struct{ pace Pace }
+type Slot struct {
+	pace  Pace
+	fresh bool          // it was given to a fresh line, and does not count as young
+	given time.Duration // when
+}
 
 // Take gives a slot to the line whose turn it is; ok is false if there is no
 // such line or no slot for it. The kinds of first slots alternate; further
-// slots come after all of them.
-func (p *Pool[T]) Take() (l *Line[T], s Slot, ok bool) {
+// slots come after all of them. now must not go back.
+func (p *Pool[T]) Take(now time.Duration) (l *Line[T], s Slot, ok bool) {
+	p.Young.grow(now)
 	for i := range further {
 		k := (p.turn + i) % further
 		if l := p.rings[k].head; l != nil && p.allows(k) {
 			p.turn = (k + 1) % further
-			return l, p.give(l), true
+			return l, p.give(l, now), true
 		}
 	}
 	if l := p.rings[further].head; l != nil && p.allows(further) {
-		return l, p.give(l), true
+		return l, p.give(l, now), true
 	}
 	return nil, Slot{}, false
 }
 
+// Again returns when Take may give a slot that it did not give now, though
+// nothing else happens: once there is one less that is young.
+func (p *Pool[T]) Again() (at time.Duration, ok bool) {
+	if !p.Young.full() {
+		return 0, false
+	}
+	for k := range kinds {
+		if k != fresh && p.rings[k].head != nil {
+			return p.Young.since[0] + p.Young.Age, true
+		}
+	}
+	return 0, false
+}
+
 func (p *Pool[T]) allows(k int) bool {
+	if k != fresh && p.Young.full() {
+		return false
+	}
 	switch k {
 	case unknownFirst:
 		return p.taken < p.Max && p.cold() < p.Chill
@@ -98,11 +124,14 @@ func (p *Pool[T]) allows(k int) bool {
 // cold returns how many slots are held by who was not known to be quick.
 func (p *Pool[T]) cold() int { return p.held[Unknown] + p.held[Slow] }
 
-func (p *Pool[T]) give(l *Line[T]) Slot {
+func (p *Pool[T]) give(l *Line[T], now time.Duration) Slot {
+	s := Slot{l.Pace, l.turn == 1+fresh, now}
+	if !s.fresh {
+		p.Young.add(now)
+	}
 	l.running++
 	l.rested = false
 	p.taken++
-	s := Slot{l.Pace}
 	p.held[s.pace]++
 	p.leave(l) // its turn is over, also if it asks for the same again
 	p.Update(l)
@@ -114,6 +143,9 @@ func (p *Pool[T]) Free(l *Line[T], s Slot) {
 	l.running--
 	p.taken--
 	p.held[s.pace]--
+	if !s.fresh {
+		p.Young.remove(s.given)
+	}
 	p.Update(l)
 }
 

@@ -2,6 +2,7 @@ package slot
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -13,7 +14,7 @@ func TestTurns(t *testing.T) {
 		p.Update(&Line[string]{Of: name, Window: 9, Pace: Quick})
 	}
 	got := ""
-	for l, _, ok := p.Take(); ok; l, _, ok = p.Take() {
+	for l, _, ok := p.Take(0); ok; l, _, ok = p.Take(0) {
 		got += l.Of
 	}
 	if got != "abca" {
@@ -35,7 +36,7 @@ func TestFresh(t *testing.T) {
 	p.Update(single)
 	got := ""
 	for range 6 {
-		l, s, ok := p.Take()
+		l, s, ok := p.Take(0)
 		if !ok {
 			t.Fatal("no slot")
 		}
@@ -58,7 +59,7 @@ func TestUnknown(t *testing.T) {
 		p.Update(&Line[string]{Of: "dead", Window: 1, Pace: Slow})
 	}
 	got := ""
-	for l, _, ok := p.Take(); ok; l, _, ok = p.Take() {
+	for l, _, ok := p.Take(0); ok; l, _, ok = p.Take(0) {
 		got += l.Of + " "
 	}
 	if got != "dead dead dead " {
@@ -68,13 +69,59 @@ func TestUnknown(t *testing.T) {
 		p.Update(&Line[string]{Of: "new", Window: 1})
 	}
 	for range 3 {
-		if l, _, ok := p.Take(); !ok || l.Of != "new" {
+		if l, _, ok := p.Take(0); !ok || l.Of != "new" {
 			t.Errorf("a new line waits behind the dead: %v", l)
 		}
 	}
-	if l, _, ok := p.Take(); ok {
+	if l, _, ok := p.Take(0); ok {
 		t.Errorf("%s takes what is kept for quick lines", l.Of)
 	}
+}
+
+// Lines that have fallen behind wait while too many slots are young, a line
+// that had nothing to do does not; and who is young ends by time or by being
+// done.
+func TestYoung(t *testing.T) {
+	t.Parallel()
+	const age = 25 * time.Millisecond
+	p := Pool[string]{Max: 9, Chill: 9, Freeze: 9, Spare: 9, Young: Young{Max: 2, Age: age}}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		p.Update(&Line[string]{Of: name, Window: 1, Pace: Quick})
+	}
+	single := &Line[string]{Of: "x", Window: 1, Pace: Quick, Idle: true}
+	p.Update(single)
+	take := func(now time.Duration, want string) (l *Line[string], s Slot) {
+		t.Helper()
+		l, s, ok := p.Take(now)
+		if got := ""; ok && l.Of != want || !ok && want != got {
+			t.Errorf("at %v %v has a slot, %v; want %q", now, l, ok, want)
+		}
+		return l, s
+	}
+	again := func(want time.Duration) {
+		t.Helper()
+		if at, ok := p.Again(); at != want || ok != (want > 0) {
+			t.Errorf("again at %v, %v; want %v", at, ok, want)
+		}
+	}
+	again(0)
+	a, held := take(0, "a")
+	again(0)
+	take(1*time.Millisecond, "b")
+	take(2*time.Millisecond, "")
+	again(age)
+	single.Idle = false
+	p.Update(single)
+	take(2*time.Millisecond, "x")
+	take(2*time.Millisecond, "")
+	a.Idle = true
+	p.Free(a, held)
+	take(3*time.Millisecond, "c")
+	take(age, "")
+	again(age + 1*time.Millisecond)
+	take(age+1*time.Millisecond, "d")
+	take(age+3*time.Millisecond, "e")
+	again(0) // nobody waits
 }
 
 // The bounds hold whatever lines do, and no slot stays free that a line may
@@ -86,7 +133,8 @@ func TestBounds(t *testing.T) {
 		s Slot
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		p := Pool[int]{Max: 8, Chill: 6, Freeze: 3, Spare: 4}
+		p := Pool[int]{Max: 8, Chill: 6, Freeze: 3, Spare: 4, Young: Young{Max: 3, Age: 10}}
+		now := time.Duration(0)
 		lines := make([]Line[int], 10)
 		for i := range lines {
 			lines[i] = Line[int]{Of: i, Idle: true, Window: 1}
@@ -99,23 +147,36 @@ func TestBounds(t *testing.T) {
 				l.Idle, l.Pace, l.Window = rapid.Bool().Draw(t, "idle"), Pace(rapid.IntRange(0, 2).Draw(t, "pace")), rapid.IntRange(1, 3).Draw(t, "window")
 				p.Update(l)
 			},
+			"pass": func(t *rapid.T) { now += time.Duration(rapid.IntRange(0, 5).Draw(t, "time")) },
 			"take": func(t *rapid.T) {
+				young := 0
+				for _, h := range slots {
+					if !h.s.fresh && now-h.s.given < p.Young.Age {
+						young++
+					}
+				}
 				before := len(slots)
 				room := [paces]bool{
 					Quick:   true,
 					Unknown: by[Unknown]+by[Slow] < p.Chill,
 					Slow:    by[Unknown]+by[Slow] < p.Chill && by[Slow] < p.Freeze,
 				}
-				l, s, ok := p.Take()
+				l, s, ok := p.Take(now)
+				if len(p.Young.since) != young && !ok || young > p.Young.Max {
+					t.Fatalf("%d are young, of which %d are known", young, len(p.Young.since))
+				}
 				if !ok {
 					for i := range lines {
 						l := &lines[i]
 						free := l.running == 0 && before < p.Max && room[l.Pace] || l.running > 0 && before < p.Spare
-						if !l.Idle && l.running < l.Window && free {
+						if !l.Idle && l.running < l.Window && free && (young < p.Young.Max || l.turn == 1+fresh) {
 							t.Fatalf("line %d gets no slot: %+v", i, *l)
 						}
 					}
 					return
+				}
+				if young == p.Young.Max && !s.fresh {
+					t.Fatalf("one young too many: %+v", *l)
 				}
 				if l.Idle || l.running > l.Window || l.running > 1 && before >= p.Spare || l.running == 1 && !room[s.pace] {
 					t.Fatalf("a slot too many: %+v beside %d", *l, before)

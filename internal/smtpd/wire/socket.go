@@ -7,9 +7,10 @@ import (
 	"syscall"
 )
 
-// socketOf returns the socket of a plain TCP connection, else nil.
+// socketOf returns the socket of a plain TCP connection, also of one that a
+// proxy passed on, else nil.
 func socketOf(conn net.Conn) syscall.RawConn {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil
 	}

@@ -1,0 +1,137 @@
+package signin
+
+import (
+	"context"
+	"net/netip"
+
+	"gatepost/internal/account/factor"
+	"gatepost/internal/account/record"
+	"gatepost/internal/account/secret"
+	"gatepost/internal/account/throttle"
+	"gatepost/internal/activity"
+	"gatepost/internal/envelope"
+)
+
+// Shown is what was shown beside a password and was right: a code of an app,
+// or a recovery code.
+type Shown struct {
+	App      *record.Factor // nil: none
+	Step     int64          // of the code of the app
+	Recovery []byte         // what is kept of the recovery code; nil: none
+}
+
+// words say what was shown.
+func (s Shown) words() string {
+	if s.Recovery != nil {
+		return " and recovery code"
+	}
+	return " and code of " + s.App.Name
+}
+
+// SignIn decides about who shows password and code on a page, both together:
+// which of them is wrong is not told, by words, by time or by delays. Where
+// the account has no second factor the code is not looked at. The error is an
+// *envelope.Error.
+func (d *Desk) SignIn(ctx context.Context, login, password, code string, client activity.Client) (*record.Person, error) {
+	x := d.visit(&client)
+	if err := x.identify(ctx, login, ""); err != nil {
+		return nil, err
+	}
+	if err := x.wait(ctx); err != nil {
+		return nil, err
+	}
+	c, err := d.chosen(ctx, &x.claim, password)
+	if err != nil {
+		return nil, errLater(err)
+	}
+	shown, right := d.beside(&x.claim, factor.ReadCode(code))
+	cause := errCredential
+	if c != nil && !right {
+		c, cause = nil, errCode
+	}
+	p := x.claim.person
+	if c != nil && p.Factors > 0 && !p.Frozen && !d.people.RunOut(c) {
+		x.with = shown.words()
+		spent, err := d.people.Spend(ctx, p, shown, client)
+		switch {
+		case err != nil:
+			return nil, errLater(err)
+		case !spent:
+			c, cause = nil, errCode
+		}
+	}
+	if _, err := x.conclude(c, cause); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// visit is an exchange with somebody on a page.
+func (d *Desk) visit(client *activity.Client) *Exchange {
+	return &Exchange{
+		desk: d, page: client, from: throttle.Network(client.Address),
+		peer: &envelope.Peer{Addr: netip.AddrPortFrom(client.Address, 0)},
+	}
+}
+
+// chosen returns the credential of the password that a person chose, nil if
+// it is not that. It runs Argon2id once, whoever it is, and remembers nothing:
+// on a page a password that was right before must not answer quicker, since
+// its code may be wrong.
+func (d *Desk) chosen(ctx context.Context, claim *claim, password string) (*record.Credential, error) {
+	p, err := secret.Prepare(password)
+	if err != nil {
+		return nil, nil // it tells nothing of the account: no hash is needed to hide it
+	}
+	chosen := &record.Credential{} // nobody's: it matches nothing
+	if claim.person != nil {
+		for _, c := range claim.person.Credentials {
+			if c.Kind == record.Password {
+				chosen = c
+			}
+		}
+	}
+	done, err := d.hasher.Turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if !d.hasher.Verify(p, chosen.Argon2) {
+		return nil, nil
+	}
+	return chosen, nil
+}
+
+// beside returns what a code shows of whom a client claims to be, and whether
+// it is enough. Of nobody, and of one who has no app, made-up ones are looked
+// at.
+func (d *Desk) beside(claim *claim, code factor.Code) (s Shown, right bool) {
+	p := claim.person
+	if p == nil {
+		p = &record.Person{}
+	}
+	now := factor.Step(d.o.Clock.Now())
+	looked := false
+	for _, f := range p.Second {
+		if f.Kind != record.TOTP {
+			continue
+		}
+		looked = true
+		key, err := factor.Unseal(d.o.Keys, p.ID, f.ID, f.Secret)
+		if err != nil {
+			d.o.Log.Error("the secret of an app cannot be used; removing that factor and adding it again repairs it",
+				"account_id", p.ID, "factor_id", f.ID, "err", err)
+			continue
+		}
+		if step, ok := code.Step(key, now, f.Drift.Load(), f.Counter.Load()); ok {
+			s.App, s.Step = f, step
+		}
+	}
+	if !looked {
+		code.Step(nil, now, 0, 0) // the time is what counts
+	}
+	if sum := code.Recovery(d.o.Keys, p.ID, p.Recovery); sum != nil {
+		s = Shown{Recovery: sum}
+	}
+	return s, p.Factors == 0 || s.App != nil || s.Recovery != nil
+}

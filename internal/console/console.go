@@ -1,0 +1,169 @@
+package console
+
+import (
+	"context"
+	"html/template"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"gatepost/internal/account"
+	"gatepost/internal/activity"
+	"gatepost/internal/addr"
+	"gatepost/internal/clock"
+	"gatepost/internal/console/next"
+	"gatepost/internal/console/page"
+	"gatepost/internal/console/session"
+	"gatepost/internal/store"
+)
+
+// Directory knows the people, and makes every change.
+type Directory interface {
+	// SignIn decides about password and code together, with one refusal.
+	SignIn(ctx context.Context, login, password, code string, c activity.Client) (account.Account, error)
+	// PasskeyStart begins a sign-in with a passkey; login may be empty.
+	PasskeyStart(ctx context.Context, login string) (options []byte, state string, err error)
+	// PasskeySignIn decides about the answer, with the refusal of SignIn.
+	PasskeySignIn(ctx context.Context, state string, response []byte, c activity.Client) (account.Account, error)
+	// Account returns an account by its address.
+	Account(ctx context.Context, a addr.Address) (account.Account, error)
+	// Owes reports whether an account must have a second factor and has none.
+	Owes(a account.Account) bool
+}
+
+// Options configure a Console. All fields are required.
+type Options struct {
+	Directory Directory
+	Store     *store.DB
+	Hostname  addr.Domain // what the pages call the server
+	Clock     clock.Clock
+	Random    io.Reader // cryptographically secure
+	Log       *slog.Logger
+}
+
+// Console answers for the pages. Its methods may be called from any
+// goroutine, but for Handle, which comes before the first request.
+type Console struct {
+	o        Options
+	sessions *session.Book
+	pages    *page.Pages
+	mux      *http.ServeMux
+	patterns []string // of the mux: what is ours
+}
+
+// New returns a console.
+func New(o Options) *Console {
+	c := &Console{
+		o:        o,
+		sessions: &session.Book{DB: o.Store, Clock: o.Clock, Random: o.Random},
+		pages:    page.New(),
+		mux:      http.NewServeMux(),
+	}
+	c.routes()
+	return c
+}
+
+// routes names everything that is answered.
+func (c *Console) routes() {
+	c.mux.HandleFunc("GET "+page.StaticPath, c.pages.Static)
+	for pattern, h := range map[string]http.HandlerFunc{
+		"GET /{$}":       c.root,
+		"GET /sign-in":   c.signInPage,
+		"POST /sign-in":  c.posted(c.signIn),
+		"POST /sign-out": c.posted(c.signOut),
+
+		"GET /confirm":  c.signed(c.confirmPage),
+		"POST /confirm": c.posted(c.signed(c.confirm)),
+
+		"GET /sessions":             c.signed(c.sessionsPage),
+		"POST /sessions/{id}/end":   c.posted(c.signed(c.endSession)),
+		"POST /sessions/end-others": c.posted(c.signed(c.endOthers)),
+
+		"/": c.nothing,
+	} {
+		c.route(pattern, h)
+	}
+	c.apiRoutes()
+}
+
+func (c *Console) route(pattern string, h http.HandlerFunc) {
+	c.patterns = append(c.patterns, pattern)
+	c.mux.HandleFunc(pattern, h)
+}
+
+// Handle adds the pages of another package, below a pattern of
+// http.ServeMux. They get the headers of all pages (a handler may replace
+// one), and no more: SameOrigin and Signed are for them to ask.
+func (c *Console) Handle(pattern string, h http.Handler) { c.mux.Handle(pattern, h) }
+
+// ServeHTTP answers a request, which web has found to be for our host name.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	protect(w.Header())
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	c.mux.ServeHTTP(w, r)
+}
+
+// maxBody bounds what is read of a request, in octets: the largest is a new
+// passkey with an attestation.
+const maxBody = 64 << 10
+
+// Signed returns who is signed in with the browser that asks; fresh reports
+// whether password and factor, or a passkey, were shown within the last
+// minutes. One who owes a second factor is not ok.
+func (c *Console) Signed(r *http.Request) (a account.Account, fresh, ok bool) {
+	v, err := c.visitor(r)
+	if err != nil || c.o.Directory.Owes(v.account) {
+		return account.Account{}, false, false
+	}
+	return v.account, v.fresh, true
+}
+
+// SignInURL returns where to send a browser in which nobody is signed in;
+// from there it comes back to next, which is a path of ours.
+func (c *Console) SignInURL(next string) string { return with("/sign-in", next) }
+
+// ConfirmURL returns where to send a browser that is to show once more who
+// uses it.
+func (c *Console) ConfirmURL(next string) string { return with("/confirm", next) }
+
+// Render answers with a page in the layout of the console.
+func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
+	f := page.Frame{Title: title, Host: c.o.Hostname.Unicode()}
+	if v, err := c.visitor(r); err == nil {
+		f.Account, f.Admin = v.account.Address.Unicode(), v.account.Role == account.Admin
+		f.Owes = c.o.Directory.Owes(v.account)
+	}
+	f.Section = section(r.URL.Path)
+	if err := c.pages.Write(w, status, f, content); err != nil {
+		c.o.Log.Debug("a page could not be sent", "error", err)
+	}
+}
+
+// show draws a template and answers with it.
+func (c *Console) show(w http.ResponseWriter, r *http.Request, status int, title, name string, data any) {
+	content, err := c.pages.Content(name, data)
+	if err != nil {
+		c.failed(w, r, err)
+		return
+	}
+	c.Render(w, r, status, title, content)
+}
+
+// message answers with a few words and a way out.
+func (c *Console) message(w http.ResponseWriter, r *http.Request, status int, title, text, href, link string) {
+	c.show(w, r, status, title, "message", struct{ Title, Text, Href, Link string }{title, text, href, link})
+}
+
+// failed answers where something of ours failed; what, is in the log alone.
+func (c *Console) failed(w http.ResponseWriter, r *http.Request, err error) {
+	c.o.Log.Error("a page failed", "path", r.Pattern, "error", err)
+	http.Error(w, "Something failed on our side. Try again later.", http.StatusServiceUnavailable)
+}
+
+func (c *Console) root(w http.ResponseWriter, r *http.Request) {
+	http.Redirect(w, r, next.Home, http.StatusSeeOther)
+}
+
+func (c *Console) nothing(w http.ResponseWriter, r *http.Request) {
+	c.message(w, r, http.StatusNotFound, "There is nothing here", "The address may be mistyped, or what was here is gone.", next.Home, "To the overview")
+}
