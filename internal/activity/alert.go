@@ -25,10 +25,10 @@ const (
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
 	RecoverySet   AlertKind = "recovery"
-	GrantSet      AlertKind = "grant-added"
-	TokenStolen   AlertKind = "token-reused"
 	AccountFrozen AlertKind = "frozen"
 	AccountFreed  AlertKind = "released"
+	GrantSet      AlertKind = "grant-added"
+	TokenStolen   AlertKind = "token-reused"
 	FactorSet     AlertKind = "factor-added"
 	FactorGone    AlertKind = "factor-removed"
 	CodeUsed      AlertKind = "recovery-code-used"
@@ -41,7 +41,8 @@ var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, Outdat
 
 // aboutChanges are bounded by maxChanges.
 var aboutChanges = []AlertKind{
-	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed, GrantSet, TokenStolen,
+	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed,
+	GrantSet, TokenStolen,
 }
 
 // Alert is what the owner of an account is to be told.

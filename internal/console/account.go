@@ -5,6 +5,8 @@ import (
 
 	"gatepost/internal/account"
 	"gatepost/internal/activity"
+	"gatepost/internal/console/browser"
+	"gatepost/internal/console/page"
 )
 
 // Bounds of what pages show.
@@ -34,7 +36,7 @@ func (c *Console) accountPage(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) overview(r *http.Request) (o overview, err error) {
 	a := who(r).account
-	o = overview{Done: done(r), Account: a}
+	o = overview{Done: page.Done(r.FormValue("done")), Account: a}
 	if o.Factors, err = c.o.Directory.Factors(r.Context(), a.Address); err != nil {
 		return o, err
 	}
@@ -81,7 +83,7 @@ func (c *Console) passwordPage(w http.ResponseWriter, r *http.Request) {
 func (c *Console) password(w http.ResponseWriter, r *http.Request, status int, problem string) {
 	v := who(r)
 	c.show(w, r, status, "Password", "password", passwordView{
-		Done: done(r), Problem: problem, Fresh: v.fresh, ConfirmURL: c.ConfirmURL("/password"),
+		Done: page.Done(r.FormValue("done")), Problem: problem, Fresh: v.fresh, ConfirmURL: c.ConfirmURL("/password"),
 		Words: c.o.Directory.PasswordWords(), Account: v.account.Address.Unicode(),
 	})
 }
@@ -114,6 +116,6 @@ func (c *Console) lock(w http.ResponseWriter, r *http.Request) {
 		c.failed(w, r, err)
 		return
 	}
-	dropCookie(w)
+	browser.Take(w)
 	http.Redirect(w, r, "/sign-in?done=locked", http.StatusSeeOther)
 }

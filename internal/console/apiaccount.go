@@ -8,6 +8,8 @@ import (
 	"gatepost/internal/account"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
+	"gatepost/internal/console/api"
+	"gatepost/internal/console/browser"
 )
 
 // accountView is an account in JSON.
@@ -45,7 +47,7 @@ func (c *Console) apiPassword(w http.ResponseWriter, r *http.Request) (any, erro
 	var in struct {
 		Password string `json:"password"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
 	if err := c.o.Directory.SetPassword(c.by(r), who(r).account.Address, in.Password); err != nil {
@@ -56,7 +58,7 @@ func (c *Console) apiPassword(w http.ResponseWriter, r *http.Request) (any, erro
 }
 
 func (c *Console) apiLock(w http.ResponseWriter, r *http.Request) (any, error) {
-	dropCookie(w)
+	browser.Take(w)
 	return nil, c.o.Directory.Freeze(c.by(r), who(r).account.Address)
 }
 
@@ -94,7 +96,7 @@ func (c *Console) apiAddDevice(_ http.ResponseWriter, r *http.Request) (any, err
 	var in struct {
 		Name string `json:"name"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
 	d, password, err := c.o.Directory.AddDevice(c.by(r), who(r).account.Address, in.Name, account.Terms{})
@@ -146,10 +148,10 @@ func (c *Console) apiAddApp(w http.ResponseWriter, r *http.Request) (any, error)
 		Name  string `json:"name"`
 		Code  string `json:"code"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
-	codes, err := c.o.Directory.TOTPConfirm(c.by(r), who(r).account.Address, in.State, in.Name, in.Code, client(r))
+	codes, err := c.o.Directory.TOTPConfirm(c.by(r), who(r).account.Address, in.State, in.Name, in.Code, browser.Client(r))
 	return c.apiAdded(w, r, codes, err)
 }
 
@@ -172,15 +174,15 @@ func (c *Console) apiAddPasskey(w http.ResponseWriter, r *http.Request) (any, er
 		Name     string          `json:"name"`
 		Response json.RawMessage `json:"response"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
-	codes, err := c.o.Directory.PasskeyConfirm(c.by(r), who(r).account.Address, in.State, in.Name, in.Response, client(r))
+	codes, err := c.o.Directory.PasskeyConfirm(c.by(r), who(r).account.Address, in.State, in.Name, in.Response, browser.Client(r))
 	return c.apiAdded(w, r, codes, err)
 }
 
 func (c *Console) apiRemoveFactor(w http.ResponseWriter, r *http.Request) (any, error) {
-	if err := c.o.Directory.RemoveFactor(c.by(r), who(r).account.Address, number(r), client(r)); err != nil {
+	if err := c.o.Directory.RemoveFactor(c.by(r), who(r).account.Address, number(r), browser.Client(r)); err != nil {
 		return nil, declined(err)
 	}
 	_, err := c.again(w, r)
@@ -188,7 +190,7 @@ func (c *Console) apiRemoveFactor(w http.ResponseWriter, r *http.Request) (any, 
 }
 
 func (c *Console) apiNewCodes(_ http.ResponseWriter, r *http.Request) (any, error) {
-	codes, err := c.o.Directory.RecoveryCodes(c.by(r), who(r).account.Address, client(r))
+	codes, err := c.o.Directory.RecoveryCodes(c.by(r), who(r).account.Address, browser.Client(r))
 	return codesView{codes}, declined(err)
 }
 
@@ -206,7 +208,7 @@ func (c *Console) apiFreeze(frozen bool) call {
 	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		a, err := addr.Parse(r.PathValue("address"))
 		if err != nil {
-			return nil, refuse(http.StatusUnprocessableEntity, "that is not an address")
+			return nil, api.Refuse(http.StatusUnprocessableEntity, "that is not an address")
 		}
 		if frozen {
 			return nil, declined(c.o.Directory.Freeze(c.by(r), a))

@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/next"
 	"gatepost/internal/console/page"
 	"gatepost/internal/console/session"
@@ -145,7 +146,7 @@ func (c *Console) Handle(pattern string, h http.Handler) { c.mux.Handle(pattern,
 
 // ServeHTTP answers a request, which web has found to be for our host name.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	protect(w.Header())
+	browser.Protect(w.Header())
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	c.mux.ServeHTTP(w, r)
 }

@@ -22,6 +22,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
 	"gatepost/internal/keys"
@@ -152,7 +153,7 @@ func (v *visit) request(method, path string, body io.Reader) *http.Request {
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	if v.cookie != "" {
-		r.AddCookie(&http.Cookie{Name: cookieName, Value: v.cookie})
+		r.AddCookie(&http.Cookie{Name: browser.Cookie, Value: v.cookie})
 	}
 	return r
 }
@@ -162,7 +163,7 @@ func (v *visit) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	v.ServeHTTP(w, r)
 	for _, c := range w.Result().Cookies() {
-		if c.Name == cookieName {
+		if c.Name == browser.Cookie {
 			v.cookie = c.Value
 		}
 	}
@@ -372,7 +373,7 @@ func TestHandle(t *testing.T) {
 		h.Render(w, r, http.StatusTeapot, "Tea", "<p>tea</p>")
 	}))
 	w := h.enter(anna).get("/oauth/tea")
-	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != policy {
+	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != browser.Policy {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if got := h.SignInURL("/oauth/tea?a=b"); got != "/sign-in?next=%2Foauth%2Ftea%3Fa%3Db" {

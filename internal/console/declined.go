@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"gatepost/internal/console/api"
+	"gatepost/internal/console/page"
 	"gatepost/internal/store"
 )
 
@@ -14,7 +16,7 @@ func (c *Console) declined(w http.ResponseWriter, r *http.Request, err error, ag
 		c.failed(w, r, err)
 		return
 	}
-	again(sentence(err))
+	again(page.Sentence(err))
 }
 
 // declined is what the API tells of a change that the directory did not make.
@@ -22,7 +24,7 @@ func declined(err error) error {
 	if err == nil || store.Failed(err) {
 		return err
 	}
-	return refuse(http.StatusUnprocessableEntity, err.Error())
+	return api.Refuse(http.StatusUnprocessableEntity, err.Error())
 }
 
 // by returns the context of a change that whoever asks makes.

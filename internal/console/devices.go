@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"gatepost/internal/account"
+	"gatepost/internal/console/page"
 )
 
 // devicesView is the page of devices.
@@ -27,7 +28,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request, status int, pr
 		return
 	}
 	c.show(w, r, status, "Devices", "devices", devicesView{
-		Done: done(r), Problem: problem, Fresh: v.fresh, ConfirmURL: c.ConfirmURL("/devices"), Devices: list, Name: r.FormValue("name"),
+		Done: page.Done(r.FormValue("done")), Problem: problem, Fresh: v.fresh, ConfirmURL: c.ConfirmURL("/devices"), Devices: list, Name: r.FormValue("name"),
 	})
 }
 

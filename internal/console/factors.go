@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gatepost/internal/account"
+	"gatepost/internal/console/browser"
+	"gatepost/internal/console/page"
 )
 
 // factorsView is the page of second factors.
@@ -30,7 +32,7 @@ func (c *Console) factors(w http.ResponseWriter, r *http.Request, status int, pr
 		return
 	}
 	c.show(w, r, status, "Second factors", "factors", factorsView{
-		Done: done(r), Problem: problem, Fresh: v.fresh, Owes: c.o.Directory.Owes(v.account), ConfirmURL: c.ConfirmURL("/factors"),
+		Done: page.Done(r.FormValue("done")), Problem: problem, Fresh: v.fresh, Owes: c.o.Directory.Owes(v.account), ConfirmURL: c.ConfirmURL("/factors"),
 		Factors: all, Name: r.FormValue("name"),
 	})
 }
@@ -54,7 +56,7 @@ func (c *Console) startApp(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) confirmApp(w http.ResponseWriter, r *http.Request) {
 	name, state := r.PostFormValue("name"), r.PostFormValue("state")
-	codes, err := c.o.Directory.TOTPConfirm(c.by(r), who(r).account.Address, state, name, r.PostFormValue("code"), client(r))
+	codes, err := c.o.Directory.TOTPConfirm(c.by(r), who(r).account.Address, state, name, r.PostFormValue("code"), browser.Client(r))
 	if err != nil {
 		c.declined(w, r, err, func(words string) {
 			v := appView{Problem: words, Name: name, URI: appURI(r.PostFormValue("uri")), State: state}
@@ -81,7 +83,7 @@ func appURI(s string) string {
 const maxURI = 1000
 
 func (c *Console) addPasskey(w http.ResponseWriter, r *http.Request) {
-	codes, err := c.o.Directory.PasskeyConfirm(c.by(r), who(r).account.Address, r.PostFormValue("state"), r.PostFormValue("name"), []byte(r.PostFormValue("response")), client(r))
+	codes, err := c.o.Directory.PasskeyConfirm(c.by(r), who(r).account.Address, r.PostFormValue("state"), r.PostFormValue("name"), []byte(r.PostFormValue("response")), browser.Client(r))
 	if err != nil {
 		c.declined(w, r, err, func(words string) { c.factors(w, r, http.StatusUnprocessableEntity, words) })
 		return
@@ -116,7 +118,7 @@ func (c *Console) again(w http.ResponseWriter, r *http.Request) (*http.Request, 
 }
 
 func (c *Console) newCodes(w http.ResponseWriter, r *http.Request) {
-	codes, err := c.o.Directory.RecoveryCodes(c.by(r), who(r).account.Address, client(r))
+	codes, err := c.o.Directory.RecoveryCodes(c.by(r), who(r).account.Address, browser.Client(r))
 	if err != nil {
 		c.declined(w, r, err, func(words string) { c.factors(w, r, http.StatusUnprocessableEntity, words) })
 		return
@@ -125,7 +127,7 @@ func (c *Console) newCodes(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Console) removeFactor(w http.ResponseWriter, r *http.Request) {
-	err := c.o.Directory.RemoveFactor(c.by(r), who(r).account.Address, number(r), client(r))
+	err := c.o.Directory.RemoveFactor(c.by(r), who(r).account.Address, number(r), browser.Client(r))
 	if err != nil {
 		c.declined(w, r, err, func(words string) { c.factors(w, r, http.StatusUnprocessableEntity, words) })
 		return

@@ -86,6 +86,7 @@ type Desk struct {
 	hasher   *secret.Hasher
 	throttle *throttle.Throttle
 	verified *verified
+	guesses  *guesses
 }
 
 // New returns a desk for people.
@@ -96,6 +97,7 @@ func New(people People, o Options) *Desk {
 		hasher:   secret.NewHasher(o.Cost, turn.New(o.Clock, o.HashRuns), o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
+		guesses:  newGuesses(o.Clock),
 	}
 }
 
@@ -135,6 +137,7 @@ var (
 	errRevoked    = errors.New("the certificate was revoked")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
+	errGuessed    = errors.New("the password was right, and too many codes were wrong")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
