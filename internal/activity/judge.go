@@ -58,7 +58,7 @@ func (b *Book) judgeSignIn(tx *store.Tx, e *Event) error {
 // it. The first of an account teaches: only that the program is outdated is
 // told of that one.
 func (h habits) judge(e *Event) (kind AlertKind, why string, lessons []lesson) {
-	country, network, device := e.Client.Country, e.Client.habitat(), e.device()
+	country, network, device := e.Client.Country, e.Client.habitat(), e.Device()
 	first := len(h) == 0
 	before := h.names(countries)
 	n := news{
@@ -69,7 +69,7 @@ func (h habits) judge(e *Event) (kind AlertKind, why string, lessons []lesson) {
 		device:  !h.knows(devices, device),
 	}
 	n.travel = n.country && e.Last.Unix()-h[countries][before[0]] < int64(travelTime/time.Second)
-	for _, l := range []lesson{{sort: countries, name: country}, {sort: networks, name: network}, {sort: devices, name: device}} {
+	for _, l := range []lesson{{sort: countries, name: country}, {sort: networks, name: network}, {sort: devices, name: device}, {sort: addresses, name: e.Client.address()}} {
 		if l.name != "" {
 			lessons = append(lessons, h.learn(l.sort, l.name, e.Last))
 		}

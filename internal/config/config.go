@@ -232,7 +232,7 @@ type Limits struct {
 	// The least octets a second at which a message must arrive, after the first minute.
 	DataRate Size `toml:"data_rate"`
 
-	// Password hashes computed at the same time; each takes 64 MiB for a moment.
+	// Password hashes computed at the same time, each of which takes 64 MiB for a moment; there is one more for people who come from networks that they used before.
 	PasswordHashes int `toml:"password_hashes"`
 	// Keep SCRAM keys of the passwords that people choose, so that clients can sign in without sending them. They are a weaker hash, and encrypted.
 	ScramForPasswords bool `toml:"scram_for_passwords"`

@@ -103,6 +103,7 @@ func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) 
 			s.parts, err = open(ctx, cfg, s.log, o.Capture)
 			return err
 		},
+		func(ctx context.Context) error { return s.parts.directory.Recall(ctx) },
 		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {

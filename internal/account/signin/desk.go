@@ -6,7 +6,8 @@
 // name costs what a known one does: with PLAIN and LOGIN one Argon2id run,
 // with SCRAM an exchange over a salt and keys made up of the name, which stay
 // the same. Guessing is slowed before a credential is looked at, also one
-// that is remembered. Nothing happens outside TLS.
+// that is remembered, but for device passwords, which nobody guesses: the
+// right one is never slowed, whoever else tries. Nothing happens outside TLS.
 //
 // It knows no domains and no aliases: who a login means is asked of People.
 package signin
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,6 +28,7 @@ import (
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
@@ -61,7 +64,7 @@ type Options struct {
 	Log    *slog.Logger
 
 	Cost              secret.Cost
-	HashRuns          int  // Argon2id runs at once
+	HashRuns          int  // Argon2id runs at once; one more is kept for places that accounts know
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
 
 	Certificates *clientcert.Trusted // of ours that clients may show; nil: none
@@ -87,10 +90,16 @@ func New(people People, o Options) *Desk {
 	return &Desk{
 		people:   people,
 		o:        o,
-		hasher:   secret.NewHasher(o.Cost, o.HashRuns, o.Random, o.Hashes),
+		hasher:   secret.NewHasher(o.Cost, turn.New(o.Clock, o.HashRuns), o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
 	}
+}
+
+// Recall remembers a place that an account used before the server was
+// started, an address or a device; those of last time first.
+func (d *Desk) Recall(account int64, from netip.Addr, device string) {
+	d.throttle.Places.Recall(account, throttle.From(from, device))
 }
 
 // Forget is called when the accounts changed in any way.
@@ -139,7 +148,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	case !slices.Contains(offered, mechanism):
 		return nil, envelope.Refuse(504, "5.5.4", "unrecognized authentication type")
 	}
-	x := &Exchange{desk: d, peer: p, mechanism: mechanism, from: throttle.Network(p.Addr.Addr())}
+	x := &Exchange{desk: d, peer: p, mechanism: mechanism}
+	x.from = x.source()
 	switch mechanism {
 	case sasl.Plain:
 		x.step = x.plain

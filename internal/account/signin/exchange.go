@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
@@ -19,7 +19,7 @@ type Exchange struct {
 	desk      *Desk
 	peer      *envelope.Peer
 	mechanism string
-	from      netip.Prefix // the source network
+	from      throttle.Source
 
 	// step takes the next response; each step says which comes after it.
 	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
@@ -103,13 +103,19 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 	if err := x.identify(ctx, login, authzid); err != nil {
 		return nil, false, err
 	}
-	if err := x.wait(ctx); err != nil {
-		return nil, false, err
+	c, cause := x.device(password)
+	if !x.unguessed(c) {
+		if err := x.wait(ctx); err != nil {
+			return nil, false, err
+		}
 	}
-	c, cause, err := x.desk.verify(ctx, &x.claim, password, x.from, x.allow)
-	if err != nil {
-		return nil, false, errLater(err)
+	if c == nil {
+		var err error
+		if c, err = x.desk.verify(ctx, &x.claim, password, x.attempt()); err != nil {
+			return nil, false, x.later(err)
+		}
 	}
+	var err error
 	x.account, err = x.conclude(c, cause)
 	return nil, err == nil, err
 }
@@ -141,13 +147,15 @@ func (x *Exchange) scramFirst(ctx context.Context, response []byte) ([]byte, boo
 // client acknowledges with an empty response: RFC 4954, section 4 leaves no
 // room for it beside the 235.
 func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, bool, error) {
-	if err := x.wait(ctx); err != nil {
-		return nil, false, err
-	}
 	answer, which, cause := x.scram.Final(response)
 	var c *record.Credential
 	if which >= 0 {
 		c, cause = x.allowed(x.whose[which])
+	}
+	if !x.unguessed(c) {
+		if err := x.wait(ctx); err != nil {
+			return nil, false, err
+		}
 	}
 	var err error
 	if x.signed, err = x.conclude(c, cause); err != nil {
@@ -178,14 +186,27 @@ func (x *Exchange) identify(ctx context.Context, login, authzid string) error {
 
 // wait holds the exchange back when there were failures before it.
 func (x *Exchange) wait(ctx context.Context) error {
-	err := x.desk.throttle.Wait(ctx, x.claim.key(), x.from)
-	if errors.Is(err, throttle.ErrBusy) {
-		x.tell(activity.Later, err.Error(), nil)
-	}
-	if err != nil {
-		return errLater(err)
+	if err := x.desk.throttle.Wait(ctx, x.attempt()); err != nil {
+		return x.later(err)
 	}
 	return nil
+}
+
+// later is the answer when somebody could not wait, or we could not find out.
+func (x *Exchange) later(err error) error {
+	if errors.Is(err, throttle.ErrBusy) || errors.Is(err, turn.ErrBusy) {
+		x.tell(activity.Later, err.Error(), nil)
+	}
+	return errLater(err)
+}
+
+// unguessed reports whether a credential that was right cannot have been
+// guessed, and lets its owner in: then nothing is to be slowed. Where it opens
+// nothing it is slowed like any other, or it could be told from a wrong one.
+func (x *Exchange) unguessed(c *record.Credential) bool {
+	p := x.claim.person
+	made := c != nil && (c.Kind == record.Device || c.Kind == record.Certificate)
+	return made && p != nil && !p.Frozen && x.claim.acts()
 }
 
 // conclude decides an exchange whose credential has been checked: c is the
@@ -208,7 +229,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		// that tries on must not hold up its neighbours.
 		return "", x.refuse(errRunOut)
 	default:
-		d.throttle.Passed(x.claim.key(), x.from)
+		d.throttle.Passed(x.attempt())
 		d.o.SignIns.Add(1)
 		d.people.Used(c)
 		x.used = c
@@ -216,7 +237,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		x.log("signed in", "account", p.Address.String())
 		return p.Address.String(), nil
 	}
-	d.throttle.Failed(x.claim.key(), x.from)
+	d.throttle.Failed(x.attempt())
 	return "", x.refuse(cause)
 }
 
@@ -243,6 +264,15 @@ func (x *Exchange) refuse(cause error) error {
 func (x *Exchange) log(message string, args ...any) {
 	args = append(args, "session", x.peer.Session, "client", x.peer.Addr.Addr(), "mechanism", x.mechanism)
 	x.desk.o.Log.Log(context.Background(), slog.LevelInfo, message, args...)
+}
+
+// attempt is what the throttle is asked about.
+func (x *Exchange) attempt() throttle.Attempt {
+	a := throttle.Attempt{Name: x.claim.key(), Source: x.from}
+	if p := x.claim.person; p != nil {
+		a.Owner = p.ID
+	}
+	return a
 }
 
 // key names the claim for the throttle, and for what is made up for nobody.

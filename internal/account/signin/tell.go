@@ -5,6 +5,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
+	"gatepost/internal/account/throttle"
 	"gatepost/internal/activity"
 )
 
@@ -40,6 +41,12 @@ func (x *Exchange) client() activity.Client {
 		c.Version, c.Cipher, c.Group = t.Version, t.CipherSuite, t.CurveID
 	}
 	return c
+}
+
+// source is where the throttle sees the client.
+func (x *Exchange) source() throttle.Source {
+	e := activity.Event{Mechanism: x.mechanism, Client: x.client()}
+	return throttle.From(e.Client.Address, e.Device())
 }
 
 // reasons say in words for people why a sign-in failed. What a client sent is
