@@ -161,6 +161,9 @@ type Directory struct {
 	issuer      issuer
 	certs       clientcert.Trusted
 
+	freezing sync.Mutex // one change of what is frozen at a time, with what follows from it
+	outbox   Outbox     // nil: nobody sends
+
 	mu       sync.Mutex // guards what follows
 	changes  uint64     // how often the caches were emptied
 	domains  *domains   // nil: to be read

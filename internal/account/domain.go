@@ -101,6 +101,16 @@ func (d *Directory) SetPromise(ctx context.Context, name addr.Domain, mode mtast
 // Aliases elsewhere keep their targets in it, which from then on are another
 // server's.
 func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAccounts bool) error {
+	d.freezing.Lock()
+	defer d.freezing.Unlock()
+	if withAccounts {
+		all, err := d.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(a Account) bool { return a.Address.Domain != name })
+		d.orphan(all...)
+	}
 	var ended []Ended
 	err := d.update(ctx, func(tx *store.Tx) ([]int64, error) {
 		dom, err := findDomain(tx, name)

@@ -182,40 +182,18 @@ func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) 
 	return err
 }
 
-// Freeze keeps an account from signing in, and ends its sessions. Its mail
-// still arrives.
-func (d *Directory) Freeze(ctx context.Context, a addr.Address) error {
-	return d.setFrozen(ctx, a, true)
-}
-
-// Release lets a frozen account sign in again.
-func (d *Directory) Release(ctx context.Context, a addr.Address) error {
-	return d.setFrozen(ctx, a, false)
-}
-
-func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool) error {
-	err := d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
-		p.Frozen = frozen
-		if err := record.UpdateAccount(tx, p.Account); err != nil {
-			return err
-		}
-		kind := activity.Released
-		if frozen {
-			kind = activity.Frozen
-		}
-		return d.note(tx, kind, p.Account, "")
-	})
-	if err == nil && frozen {
-		d.End(Ended{Account: a})
-	}
-	return err
-}
-
 // RemoveAccount removes an account with its credentials and factors. It leaves the lists
 // it was on, and lists with nobody left go too, so that whoever has the
 // address next does not inherit them. Its mail is the mailbox's affair.
 func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
-	err := d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+	d.freezing.Lock()
+	defer d.freezing.Unlock()
+	who, err := d.Account(ctx, a)
+	if err != nil {
+		return err
+	}
+	d.orphan(who)
+	err = d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if err := record.DropTarget(tx, p.Address); err != nil {
 			return err
 		}

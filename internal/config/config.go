@@ -27,6 +27,7 @@ type Config struct {
 	Factor   Factor   `toml:"factor"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
+	Alerts   Alerts   `toml:"alerts"`
 	System   System   `toml:"system"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
@@ -189,6 +190,14 @@ type Activity struct {
 	Kept Span `toml:"kept"`
 	// Files in MaxMind's format (mmdb) that tell in which country an address is, and who announces it; none comes with Gatepost. They are read at the start and again at SIGHUP.
 	Places []string `toml:"places"`
+}
+
+// Alerts is about what people are told of their accounts (activity.md). They go to the account by mail in any case.
+type Alerts struct {
+	// An https address that each alert is also posted to, as JSON (hooks.md). With http it must be in a network of [remote] private.
+	Webhook string `toml:"webhook"`
+	// File with the secret that these posts are signed with, 24 to 64 random octets in base64: openssl rand -base64 32. Only Gatepost's user should be able to read it.
+	WebhookSecretFile string `toml:"webhook_secret_file"`
 }
 
 // System is about the machine that the server runs on.

@@ -180,6 +180,7 @@ func (s *Server) reload() {
 		return
 	}
 	s.parts.setReports(cfg)
+	s.parts.setHooks(cfg)
 	s.adopt(g)
 	s.bounds.Set(connectionLimits(cfg))
 	s.parts.guard.Set(guardSettings(cfg))

@@ -148,6 +148,30 @@ func ReadAccounts(tx *store.Tx, domain addr.Domain) ([]Account, error) {
 	return list, rows.Err()
 }
 
+// ReadFrozen returns the addresses of the accounts that are frozen.
+func ReadFrozen(tx *store.Tx) ([]addr.Address, error) {
+	rows, err := tx.Query(`SELECT domain, local FROM account WHERE frozen = 1`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []addr.Address
+	for rows.Next() {
+		var a addr.Address
+		if err := rows.Scan(&a.Domain, &a.Local); err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, rows.Err()
+}
+
+// ReadAddress returns the address of an account.
+func ReadAddress(tx *store.Tx, id int64) (a addr.Address, err error) {
+	err = tx.QueryRow(`SELECT domain, local FROM account WHERE id = ?`, id).Scan(&a.Domain, &a.Local)
+	return a, err
+}
+
 // Administrator returns who answers for a domain: its first administrator,
 // else the server's, else the domain's first account, else, where anybody
 // will do, the server's first.

@@ -108,11 +108,12 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 		if err := x.wait(ctx); err != nil {
 			return nil, false, err
 		}
-	}
-	if c == nil {
-		var err error
-		if c, err = x.desk.verify(ctx, &x.claim, password, x.attempt()); err != nil {
+		chosen, err := x.desk.verify(ctx, &x.claim, password, x.attempt())
+		if err != nil {
 			return nil, false, x.later(err)
+		}
+		if c == nil { // else it is right and opens nothing, which the time must not tell
+			c = chosen
 		}
 	}
 	var err error
@@ -245,7 +246,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 // that is nobody's: people type their password into the wrong field.
 func (x *Exchange) refuse(cause error) error {
 	x.desk.o.Refused.Add(1)
-	x.tell(activity.Refused, reason(cause), nil)
+	x.tellRefused(cause)
 	args := []any{"reason", cause}
 	if p := x.claim.person; p != nil {
 		args = append(args, "account", p.Address.String())

@@ -14,6 +14,19 @@ import (
 // nothing is told but where it was tried from: people type their password
 // into the wrong field.
 func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credential) {
+	e := x.event(outcome, why, c)
+	x.desk.o.Tried(&e)
+}
+
+// tellRefused tells of a refusal, and whether only more was lacking than the
+// secret that was shown: so it is with a password that was phished.
+func (x *Exchange) tellRefused(cause error) {
+	e := x.event(activity.Refused, reason(cause), nil)
+	e.Knew = errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
+	x.desk.o.Tried(&e)
+}
+
+func (x *Exchange) event(outcome activity.Outcome, why string, c *record.Credential) activity.Event {
 	e := activity.Event{
 		Outcome: outcome, Detail: why, Mechanism: x.mechanism,
 		Client: x.client(),
@@ -28,7 +41,7 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 		}
 		e.Credential += x.with
 	}
-	x.desk.o.Tried(&e)
+	return e
 }
 
 // client is who signs in.
