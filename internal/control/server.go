@@ -118,6 +118,7 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 		return errFrame
 	}
 	w := bufio.NewWriter(&stalling{conn, s.clock})
+	ctx = asks(ctx, conn)
 	if c.Fed {
 		var done func() bool
 		ctx, done = s.given(ctx, conn, r, w)

@@ -19,10 +19,12 @@ import (
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/console"
 	"gatepost/internal/control"
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/guard"
+	"gatepost/internal/daemon/programs"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
@@ -56,6 +58,7 @@ type parts struct {
 	db        *store.DB
 	guard     *guard.Guard
 	blobs     *blob.Dir
+	programs  *programs.Programs
 	directory *account.Directory
 	boxes     *mailbox.Boxes
 	resolver  *resolve.Client
@@ -84,13 +87,15 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openGuard, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openGuard, p.openGrants, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
 	}
-	p.openQueue(capture)
+	if err := p.openQueue(ctx, capture); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	return p, nil
 }
 
@@ -130,25 +135,25 @@ func (p *parts) openGuard(context.Context) error {
 }
 
 func guardSettings(cfg *config.Config) guard.Settings {
-	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept)}
+	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept), LockURL: settings.LockURL(cfg)}
 	for _, file := range cfg.Activity.Places {
 		s.Places = append(s.Places, cfg.Path(file))
 	}
 	return s
 }
 
-func (p *parts) openDirectory(context.Context) error {
+func (p *parts) openDirectory(ctx context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
-		Activity: p.guard.Book,
+		Activity: console.Watched{Book: p.guard.Book}, Tokens: p.tokens(),
 	})
 	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
-	p.guard.Account = p.directory.Account
+	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock
 	p.onClose(func() error { p.directory.Close(); return nil })
-	return nil
+	return p.directory.LoadAuthorities(ctx)
 }
 
 func (p *parts) openMailboxes(context.Context) (err error) {
@@ -229,6 +234,7 @@ func (p *parts) openProtection(context.Context) error {
 	})
 	p.onClose(p.courier.Close)
 	p.setReports(p.cfg)
+	p.setHooks(p.cfg)
 	return nil
 }
 
@@ -336,7 +342,7 @@ const youngPerCPU = 4
 
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
-func (p *parts) openQueue(capture addr.Address) {
+func (p *parts) openQueue(ctx context.Context, capture addr.Address) error {
 	var next outbound.Deliverer = &p.remote
 	if !capture.IsNull() {
 		next = p.local.Capture(capture)
@@ -353,16 +359,20 @@ func (p *parts) openQueue(capture addr.Address) {
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
 		RemoteWorkers: l.RemoteDeliveries, RemoteYoung: youngPerCPU * runtime.GOMAXPROCS(0), LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
+	if err := p.directory.SetOutbox(ctx, p.queue); err != nil {
+		return err
+	}
 	p.spool.Serve(p.queue.Offer)
 	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
 		return p.queue.Submit(ctx, e, write)
 	}
+	return nil
 }
 
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 
 // handle carries out what operators ask for.
-func (p *parts) handle() control.Handler { return p.guard.Handle(p.desk().Do) }
+func (p *parts) handle() control.Handler { return p.guard.Handle(p.programs.Handle(p.desk().Do)) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {

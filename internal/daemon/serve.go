@@ -19,6 +19,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/console"
 	"gatepost/internal/control"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/settings"
@@ -40,8 +41,9 @@ type Server struct {
 	doors   []*listen.Door
 	certs   *acme.Certificates // nil: they come from elsewhere
 	poke    chan struct{}      // has them looked after at once
-	pages   []*web.Server      // behind the doors of HTTP
-	web     *web.Server        // of the metrics
+	console *console.Console
+	pages   []*web.Server // behind the doors of HTTP
+	web     *web.Server   // of the metrics
 	control *control.Server
 
 	mu      sync.Mutex    // one reload at a time; guards what follows
@@ -103,7 +105,8 @@ func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) 
 			s.parts, err = open(ctx, cfg, s.log, o.Capture)
 			return err
 		},
-		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
+		func(ctx context.Context) error { return s.parts.directory.Recall(ctx) },
+		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openOAuth, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
@@ -181,6 +184,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 		return err
 	}
 	s.adopt(g)
+	s.parts.directory.OnEnd(s.endSessions)
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}

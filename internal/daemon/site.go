@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -9,8 +10,10 @@ import (
 
 	"gatepost/internal/acme"
 	"gatepost/internal/addr"
+	"gatepost/internal/console"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
+	"gatepost/internal/lock"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/web"
 )
@@ -41,7 +44,7 @@ func (p *parts) policy(ctx context.Context, domain addr.Domain) (mtasts.Policy, 
 // site returns what the doors of HTTP answer.
 func (s *Server) site() *web.Site {
 	return &web.Site{
-		Hostname: s.parts.hostname(), Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
+		Hostname: s.parts.hostname(), Console: s.console, Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
 		Challenge: func(ctx context.Context, host, token string) (string, bool) {
 			if s.certs == nil {
 				return "", false
@@ -49,6 +52,16 @@ func (s *Server) site() *web.Site {
 			return s.certs.Challenge(ctx, host, token)
 		},
 	}
+}
+
+// openConsole makes the pages that stand behind the door https.
+func (s *Server) openConsole(context.Context) error {
+	s.console = console.New(console.Options{
+		Directory: s.parts.directory, Activity: s.parts.guard.Book, Store: s.parts.db, Hostname: s.parts.hostname(),
+		Clock: s.parts.clock, Random: rand.Reader, Log: s.log,
+	})
+	s.console.Handle(lock.Path, s.parts.guard.LockPage(s.console.Render))
+	return nil
 }
 
 // webDoor returns how one door of HTTP is opened.

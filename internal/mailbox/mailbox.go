@@ -14,7 +14,9 @@
 // File writes the message, the space that it takes and the pair (id,
 // recipient) in one transaction. A delivery that is repeated because its
 // outcome was lost finds the pair and files nothing. The pairs are a table
-// of their own: a user may expunge the message first. Forget removes them
+// of their own: a user may expunge the message first. Messages that are filed
+// while the store's writer is busy share a transaction, unless one of them is
+// refused: then each has its own (together.go). Forget removes the pairs
 // once the outcome is durable, Prune what Forget missed.
 //
 // # Import
@@ -75,6 +77,7 @@ type Boxes struct {
 	random io.Reader
 
 	mu        sync.Mutex
+	open      *group          // what else is filed now may join it; nil if none waits
 	placing   map[string]bool // files whose rows are being written: Sweep leaves them alone
 	importing map[int64]bool  // accounts whose mailbox is being imported to
 }

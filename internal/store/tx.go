@@ -5,12 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
 // Tx is the transaction that a closure works in. It is used by that closure
 // alone, in its goroutine, and ends with it.
 type Tx struct {
+	ctx  context.Context // nil when reading
 	conn *conn
 	ids  map[string]*block // nil when reading
 	rows []*sql.Rows
@@ -19,6 +22,15 @@ type Tx struct {
 
 // errOver says that a closure let its Tx escape.
 var errOver = errors.New("store: the transaction is over")
+
+// Context returns the context that Update was given: what is written down may
+// depend on who asked for it. It is not there to wait on.
+func (tx *Tx) Context() context.Context {
+	if tx.ctx == nil {
+		return context.Background()
+	}
+	return tx.ctx
+}
 
 // Exec runs a statement that returns no rows and reports how many rows it
 // changed.
@@ -32,6 +44,34 @@ func (tx *Tx) Exec(query string, args ...any) (int64, error) {
 		return 0, fmt.Errorf("store: %w", err)
 	}
 	return r.RowsAffected()
+}
+
+// rowsAtOnce is how many rows Insert gives to one statement.
+const rowsAtOnce = 32
+
+// Insert runs an INSERT of one row, VALUES (?, …), for many rows: for most of
+// them in statements that insert several, since what a statement costs by
+// itself is more than what a row does.
+func (tx *Tx) Insert(query string, rows [][]any) error {
+	before, rest, _ := strings.Cut(query, "VALUES (")
+	row, after, ok := strings.Cut(rest, ")")
+	if !ok {
+		return fmt.Errorf("store: no row of values in %q", query)
+	}
+	row = "(" + row + ")"
+	many := before + "VALUES " + row + strings.Repeat(", "+row, rowsAtOnce-1) + after
+	for len(rows) >= rowsAtOnce {
+		if _, err := tx.Exec(many, slices.Concat(rows[:rowsAtOnce]...)...); err != nil {
+			return err
+		}
+		rows = rows[rowsAtOnce:]
+	}
+	for _, args := range rows {
+		if _, err := tx.Exec(query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Query runs a statement that returns rows. The rows must be closed before

@@ -40,45 +40,63 @@ func (d *Desk) SignIn(ctx context.Context, login, password, code string, client 
 	if err := x.wait(ctx); err != nil {
 		return nil, err
 	}
-	c, err := d.chosen(ctx, &x.claim, password)
+	c, err := d.chosen(ctx, &x.claim, password, x.attempt())
 	if err != nil {
-		return nil, errLater(err)
+		return nil, x.later(err)
 	}
-	shown, right := d.beside(&x.claim, factor.ReadCode(code))
 	cause := errCredential
-	if c != nil && !right {
-		c, cause = nil, errCode
-	}
-	p := x.claim.person
-	if c != nil && p.Factors > 0 && !p.Frozen && !d.people.RunOut(c) {
-		x.with = shown.words()
-		spent, err := d.people.Spend(ctx, p, shown, client)
-		switch {
-		case err != nil:
+	shown, right := d.beside(&x.claim, factor.ReadCode(code))
+	if c != nil {
+		if c, cause, err = x.second(ctx, c, factor.ReadCode(code), shown, right); err != nil {
 			return nil, errLater(err)
-		case !spent:
-			c, cause = nil, errCode
 		}
 	}
 	if _, err := x.conclude(c, cause); err != nil {
 		return nil, err
 	}
-	return p, nil
+	return x.claim.person, nil
+}
+
+// second decides about what is shown beside a password that was right, and
+// makes durable that it was used. It returns the credential only if that is
+// right too, else why not; failed says that we could not find out.
+func (x *Exchange) second(ctx context.Context, c *record.Credential, code factor.Code, s Shown, right bool) (_ *record.Credential, why, failed error) {
+	d, p := x.desk, x.claim.person
+	if p.Factors == 0 || p.Frozen || d.people.RunOut(c) && right {
+		return c, nil, nil // for conclude
+	}
+	guess := s.Recovery == nil && code.Digits()
+	switch {
+	case guess && !d.guesses.enter(p.ID):
+		return nil, errGuessed, nil
+	case !right:
+		return nil, errCode, nil
+	}
+	x.with = s.words()
+	spent, err := d.people.Spend(ctx, p, s, *x.page)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !spent:
+		return nil, errCode, nil
+	case guess:
+		d.guesses.right(p.ID)
+	}
+	return c, nil, nil
 }
 
 // visit is an exchange with somebody on a page.
 func (d *Desk) visit(client *activity.Client) *Exchange {
-	return &Exchange{
-		desk: d, page: client, from: throttle.Network(client.Address),
-		peer: &envelope.Peer{Addr: netip.AddrPortFrom(client.Address, 0)},
-	}
+	x := &Exchange{desk: d, page: client, peer: &envelope.Peer{Addr: netip.AddrPortFrom(client.Address, 0)}}
+	x.from = x.source()
+	return x
 }
 
 // chosen returns the credential of the password that a person chose, nil if
 // it is not that. It runs Argon2id once, whoever it is, and remembers nothing:
 // on a page a password that was right before must not answer quicker, since
 // its code may be wrong.
-func (d *Desk) chosen(ctx context.Context, claim *claim, password string) (*record.Credential, error) {
+func (d *Desk) chosen(ctx context.Context, claim *claim, password string, a throttle.Attempt) (*record.Credential, error) {
 	p, err := secret.Prepare(password)
 	if err != nil {
 		return nil, nil // it tells nothing of the account: no hash is needed to hide it
@@ -91,7 +109,7 @@ func (d *Desk) chosen(ctx context.Context, claim *claim, password string) (*reco
 			}
 		}
 	}
-	done, err := d.hasher.Turn(ctx)
+	done, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, err
 	}
