@@ -77,8 +77,8 @@ type Boxes struct {
 	random io.Reader
 
 	mu        sync.Mutex
-	open      *group          // what else is filed now may join it; nil if none waits
 	placing   map[string]bool // files whose rows are being written: Sweep leaves them alone
+	open      *group          // what else is filed now may join it; nil if none waits
 	importing map[int64]bool  // accounts whose mailbox is being imported to
 }
 
