@@ -14,8 +14,7 @@ import (
 func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
-		a.onAccount("freeze", "Stop an account from signing in; its mail still arrives", "Froze"),
-		a.onAccount("release", "Let a frozen account sign in again", "Released"),
+		a.device(), a.clientCertificate(), a.freeze(), a.release(),
 		a.accountRemove())
 }
 
@@ -167,19 +166,6 @@ func limit(c *cobra.Command, flag, value string) (*int64, error) {
 		}
 	}
 	return &n, nil
-}
-
-// onAccount returns a command that changes an account and needs nothing but
-// its address.
-func (a *app) onAccount(name, short, done string) *cobra.Command {
-	return &cobra.Command{
-		Use:   name + " ADDRESS",
-		Short: short,
-		Args:  cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			return a.do(c, "account."+name, control.Name{Name: args[0]}, done+" "+args[0]+".")
-		},
-	}
 }
 
 func (a *app) accountRemove() *cobra.Command {

@@ -101,7 +101,18 @@ func (d *Directory) SetPromise(ctx context.Context, name addr.Domain, mode mtast
 // Aliases elsewhere keep their targets in it, which from then on are another
 // server's.
 func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAccounts bool) error {
-	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+	d.freezing.Lock()
+	defer d.freezing.Unlock()
+	if withAccounts {
+		all, err := d.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(a Account) bool { return a.Address.Domain != name })
+		d.orphan(all...)
+	}
+	var ended []Ended
+	err := d.update(ctx, func(tx *store.Tx) ([]int64, error) {
 		dom, err := findDomain(tx, name)
 		if err != nil {
 			return nil, err
@@ -121,8 +132,12 @@ func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAcco
 			if err := d.note(tx, activity.AccountRemoved, a, ""); err != nil {
 				return nil, err
 			}
-			ids = append(ids, a.ID)
+			ids, ended = append(ids, a.ID), append(ended, Ended{Account: a.Address})
 		}
 		return ids, record.DeleteDomain(tx, name)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
+	return err
 }

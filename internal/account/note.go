@@ -22,9 +22,10 @@ type Activity interface {
 	Note(tx *store.Tx, e *activity.Event) error
 }
 
-// note writes down what a command does to an account.
+// note writes down what is done to an account, and by whom, which the context
+// of the transaction tells (activity.By).
 func (d *Directory) note(tx *store.Tx, kind activity.Kind, a Account, detail string) error {
-	return d.noteBy(tx, kind, a, detail, activity.Client{Protocol: activity.Command})
+	return d.noteBy(tx, kind, a, detail, activity.Client{})
 }
 
 // noteBy writes down what somebody does to an account.

@@ -35,6 +35,8 @@ func (d *Directory) Spend(ctx context.Context, account string, recipients int) e
 		return envelope.Refuse(550, "5.7.1", "this account does not exist any more")
 	case err != nil:
 		return err
+	case p.Frozen: // while it was signed in
+		return envelope.Refuse(550, "5.7.1", "this account is frozen, and sends nothing until whoever runs the server releases it")
 	case p.SendLimit == 0:
 		return nil
 	}

@@ -38,6 +38,7 @@
 package activity
 
 import (
+	"context"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -67,6 +68,9 @@ const (
 	FactorRemoved  Kind = "factor-removed"
 	RecoveryUsed   Kind = "recovery-code-used" // it signed somebody in
 	CodesMade      Kind = "codes-made"         // new recovery codes
+
+	CertificateIssued  Kind = "certificate-issued"  // a device got a certificate to sign in with
+	CertificateRevoked Kind = "certificate-revoked" // and lost it
 )
 
 // Outcome says how it ended.
@@ -98,6 +102,9 @@ type Event struct {
 	Credential string // the one that was used, as "password" or "device phone"
 	Mechanism  string // of SASL
 	Detail     string // the rest of the sentence, by kind: a reason, a role, targets
+	// Knew says of a sign-in that the secret which was shown was right, also
+	// where it was refused for want of more. It is judged by, and not kept.
+	Knew bool
 
 	First, Last time.Time // equal if it happened once
 	Times       int64
@@ -111,9 +118,25 @@ type Client struct {
 	Country  string       // two letters; filled in when the event is written
 	Network  string       // who announces the address; likewise
 	Name     string       // what it called itself
+	Operator string       // who gave a command, as the machine knows them: "root"
 	Version  uint16       // of TLS, as crypto/tls numbers them; 0: in the clear
 	Cipher   uint16
 	Group    tls.CurveID
+}
+
+// By returns a context for what a client asks for: Note takes it from there,
+// so that nothing on the way to it has to hand it on.
+func By(ctx context.Context, c Client) context.Context { return context.WithValue(ctx, by{}, c) }
+
+type by struct{}
+
+// asker returns who asked for what is done in a context: a command that
+// nobody knows the giver of, where nothing else was said.
+func asker(ctx context.Context) Client {
+	if c, ok := ctx.Value(by{}).(Client); ok {
+		return c
+	}
+	return Client{Protocol: Command}
 }
 
 // where returns the address or network as it is kept.
@@ -132,6 +155,7 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		CertificateIssued, CertificateRevoked,
 		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

@@ -313,8 +313,13 @@ func TestSentences(t *testing.T) {
 		`More sign-ins as anna@example.org than are told apart.`:                                                 rest(from("192.0.2.1"), 1, anna),
 		`A sign-in as somebody who is not here from 192.0.2.1 (FR) was put off: too many.`:                       other(stranger("192.0.2.1"), func(e *Event) { e.Outcome, e.Detail, e.Client.Country = Later, "too many", "FR" }),
 		`The password of anna@example.org was set on the command line.`:                                          {Kind: Password, Account: anna, Client: Client{Protocol: Command}},
+		`The password of anna@example.org was set by an operator of this server (user r\x1boot).`:                {Kind: Password, Account: anna, Client: Client{Protocol: Command, Operator: "user r\x1boot"}},
+		`The account anna@example.org was frozen, by a link, from 192.0.2.1 as "\x1b".`:                          {Kind: Frozen, Account: anna, Detail: "by a link", Client: Client{Protocol: Web, Address: netip.MustParseAddr("192.0.2.1"), Name: "\x1b"}},
+		`The account anna@example.org was frozen.`:                                                               {Kind: Frozen, Account: anna, Client: Client{Protocol: Web}},
 		`Mail that reaches anna@example.org was made to go elsewhere too: info@example.org to evil@example.net.`: {Kind: Forwarding, Account: anna, Detail: "info@example.org to evil@example.net"},
 		`The device "\x1b]0;" of anna@example.org got a password.`:                                               {Kind: DeviceAdded, Account: anna, Detail: "\x1b]0;"},
+		`The device "phone" of anna@example.org got a certificate.`:                                              {Kind: CertificateIssued, Account: anna, Detail: "phone"},
+		`The certificate of the device "phone" of anna@example.org was revoked.`:                                 {Kind: CertificateRevoked, Account: anna, Detail: "phone"},
 	} {
 		if e.Kind == "" {
 			e.Kind = SignIn

@@ -20,22 +20,27 @@ const (
 	NewNetwork    AlertKind = "new-network"
 	OutdatedTLS   AlertKind = "old-tls"
 	Failures      AlertKind = "failures"
+	Stolen        AlertKind = "stolen-password"
 	PasswordSet   AlertKind = "password"
 	DeviceSet     AlertKind = "device-added"
 	ForwardingSet AlertKind = "forwarding"
 	RecoverySet   AlertKind = "recovery"
+	AccountFrozen AlertKind = "frozen"
+	AccountFreed  AlertKind = "released"
 	FactorSet     AlertKind = "factor-added"
 	FactorGone    AlertKind = "factor-removed"
 	CodeUsed      AlertKind = "recovery-code-used"
 	CodesSet      AlertKind = "codes-made"
 )
 
-// aboutSignIns are the kinds that are bounded by maxNews; failures have a
-// bound of their own.
+// aboutSignIns are the kinds that are bounded by maxNews; failures and stolen
+// passwords have bounds of their own.
 var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, OutdatedTLS}
 
 // aboutChanges are bounded by maxChanges.
-var aboutChanges = []AlertKind{PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet}
+var aboutChanges = []AlertKind{
+	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed,
+}
 
 // Alert is what the owner of an account is to be told.
 type Alert struct {
@@ -55,7 +60,8 @@ func (b *Book) alert(tx *store.Tx, kind AlertKind, e *Event, detail string) erro
 		group, most = aboutChanges, maxChanges
 	}
 	n, err := countAlerts(tx, e.Owner, group, e.Last.Add(-24*time.Hour))
-	if err != nil || n >= most && kind != Failures {
+	bounded := kind != Failures && kind != Stolen // which have bounds of their own
+	if err != nil || n >= most && bounded {
 		return err
 	}
 	also, err := ReadRecovery(tx, e.Owner)
@@ -70,7 +76,7 @@ func (b *Book) alert(tx *store.Tx, kind AlertKind, e *Event, detail string) erro
 		return err
 	}
 	last := int64(0)
-	if n == most-1 && kind != Failures {
+	if n == most-1 && bounded {
 		last = 1
 	}
 	_, err = tx.Exec(`INSERT INTO activity_alert (id, owner, kind, event, detail, also, last, made, sent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)`,
@@ -132,12 +138,10 @@ func readAlerts(tx *store.Tx) (list []Alert, err error) {
 	return list, rows.Err()
 }
 
-// Sent notes that an alert was sent.
-func (b *Book) Sent(ctx context.Context, id int64) error {
-	return b.o.DB.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(`UPDATE activity_alert SET sent = ? WHERE id = ?`, b.o.Clock.Now().Unix(), id)
-		return err
-	})
+// Sent notes that an alert was sent, in a transaction of its caller.
+func (b *Book) Sent(tx *store.Tx, id int64) error {
+	_, err := tx.Exec(`UPDATE activity_alert SET sent = ? WHERE id = ?`, b.o.Clock.Now().Unix(), id)
+	return err
 }
 
 // ReadRecovery returns the address that is told beside the account's own;

@@ -45,7 +45,7 @@ func (b *book) told() (kinds []AlertKind) {
 	}
 	for _, a := range list {
 		kinds = append(kinds, a.Kind)
-		if err := b.Sent(b.t.Context(), a.ID); err != nil {
+		if err := b.o.DB.Update(b.t.Context(), func(tx *store.Tx) error { return b.Sent(tx, a.ID) }); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -196,6 +196,42 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// Who has the right password and does not get in is told of, unless it looks
+// like a program of the owner's own.
+func TestStolenPasswordIsTold(t *testing.T) {
+	t.Parallel()
+	b := placed(t)
+	b.Tried(from("11.0.0.1"))
+	b.Flush()
+	b.told()
+	knows := func(ip, name, why string) {
+		e := failed(ip)
+		e.Client.Name, e.Detail, e.Knew = name, why, true
+		b.Tried(e)
+	}
+	for _, ip := range []string{"11.0.0.1", "11.0.9.9"} {
+		knows(ip, from(ip).Client.Name, "right, but no code")
+	}
+	b.Tried(failed("14.0.0.1")) // a guess
+	if got := b.told(); got != nil {
+		t.Errorf("%q", got)
+	}
+	knows("14.0.0.1", "phisher.test", "right, but no code")
+	if got := b.told(); !slices.Equal(got, []AlertKind{Stolen}) {
+		t.Errorf("%q", got)
+	}
+	b.clock.Advance(2 * time.Hour)
+	knows("15.0.0.1", "phisher.test", "right, but no code")
+	if got := b.told(); got != nil {
+		t.Errorf("again within a day: %q", got)
+	}
+	b.clock.Advance(stolenRest)
+	knows("11.0.0.1", "phisher.test", "right, but no code") // from the owner's own provider
+	if got := b.told(); !slices.Equal(got, []AlertKind{Stolen}) {
+		t.Errorf("%q", got)
+	}
+}
+
 // change notes a change as an operator's.
 func (b *book) change(kind Kind, detail string) {
 	b.t.Helper()
@@ -212,7 +248,7 @@ func TestChangesAreTold(t *testing.T) {
 	b := newBook(t)
 	for kind, want := range map[Kind]AlertKind{
 		Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
-		Frozen: "", Released: "", Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
+		Frozen: AccountFrozen, Released: AccountFreed, Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
 	} {
 		b.change(kind, "x@example.net")
 		if got := b.told(); len(got) > 1 || (len(got) == 1) != (want != "") || len(got) == 1 && got[0] != want {

@@ -100,9 +100,12 @@ func (b *Book) add(e *Event) {
 
 // Note writes an event down in a transaction of its caller: what it tells of
 // happened if and only if it is told. Times and the outcome Done need not be
-// set.
+// set, nor Client, which is then the one of By.
 func (b *Book) Note(tx *store.Tx, e *Event) error {
 	own := *e
+	if own.Client.Protocol == "" {
+		own.Client = asker(tx.Context())
+	}
 	b.complete(&own)
 	b.locate(&own)
 	if err := insert(tx, &own, nil); err != nil {
@@ -125,7 +128,9 @@ func (b *Book) complete(e *Event) {
 		e.Outcome = Done
 	}
 	e.Client.Address = e.Client.Address.Unmap().WithZone("")
-	e.Client.Name, e.Credential, e.Mechanism = cut(e.Client.Name, maxText), cut(e.Credential, maxText), cut(e.Mechanism, maxText)
+	for _, text := range []*string{&e.Client.Name, &e.Client.Operator, &e.Credential, &e.Mechanism} {
+		*text = cut(*text, maxText)
+	}
 	e.Detail = cut(e.Detail, maxDetail)
 }
 
@@ -180,6 +185,11 @@ func (b *Book) write(tx *store.Tx, pending map[likeness]*Event) error {
 			return err
 		case e.Outcome == Refused && e.Owner != 0:
 			guessed[e.Owner] = e
+			if fresh && e.Knew {
+				if err := b.judgeStolen(tx, e); err != nil {
+					return err
+				}
+			}
 		case fresh && e.Outcome == Done && e.Owner != 0:
 			if err := b.judgeSignIn(tx, e); err != nil {
 				return err

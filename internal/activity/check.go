@@ -93,7 +93,7 @@ func checkSequence(tx *store.Tx, last int64, fail func(string, ...any)) error {
 // what is wrong with it.
 func checkTold(tx *store.Tx, fail func(string, ...any)) error {
 	for _, q := range []struct{ query, say string }{
-		{`SELECT DISTINCT sort, CAST(owner AS TEXT) FROM activity_known WHERE sort NOT IN ('country', 'network', 'device', 'old-tls')`,
+		{`SELECT DISTINCT sort, CAST(owner AS TEXT) FROM activity_known WHERE sort NOT IN ('country', 'network', 'device', 'address', 'old-tls')`,
 			"There is no sort %q of what is usual for account %s."},
 		{`SELECT kind, CAST(id AS TEXT) FROM activity_alert WHERE NOT EXISTS (SELECT 1 FROM activity WHERE activity.id = activity_alert.event)`,
 			"Of the event that the alert %q (%s) is about nothing is there."},

@@ -15,6 +15,9 @@ const (
 	// the earliest: every mailbox in the world is guessed at.
 	manyFailures = 50
 	failuresRest = 7 * 24 * time.Hour
+	// stolenRest is how long nobody is told again that somebody has the
+	// password.
+	stolenRest = 24 * time.Hour
 	// maxMoves is how many new networks within movesTime are told of, where
 	// device and country are known ones: whoever moves about has new
 	// networks all the time.
@@ -58,7 +61,7 @@ func (b *Book) judgeSignIn(tx *store.Tx, e *Event) error {
 // it. The first of an account teaches: only that the program is outdated is
 // told of that one.
 func (h habits) judge(e *Event) (kind AlertKind, why string, lessons []lesson) {
-	country, network, device := e.Client.Country, e.Client.habitat(), e.device()
+	country, network, device := e.Client.Country, e.Client.habitat(), e.Device()
 	first := len(h) == 0
 	before := h.names(countries)
 	n := news{
@@ -69,7 +72,7 @@ func (h habits) judge(e *Event) (kind AlertKind, why string, lessons []lesson) {
 		device:  !h.knows(devices, device),
 	}
 	n.travel = n.country && e.Last.Unix()-h[countries][before[0]] < int64(travelTime/time.Second)
-	for _, l := range []lesson{{sort: countries, name: country}, {sort: networks, name: network}, {sort: devices, name: device}} {
+	for _, l := range []lesson{{sort: countries, name: country}, {sort: networks, name: network}, {sort: devices, name: device}, {sort: addresses, name: e.Client.address()}} {
 		if l.name != "" {
 			lessons = append(lessons, h.learn(l.sort, l.name, e.Last))
 		}
@@ -133,6 +136,38 @@ func (b *Book) judgeFailures(tx *store.Tx, e *Event) error {
 	return b.alert(tx, Failures, most, fmt.Sprintf("%d, of which %d from networks that you use", n, here))
 }
 
+// judgeStolen tells of somebody who showed the right password, or that of a
+// device, and was refused all the same: a second factor is on, or the device
+// is for another network. So it is with a password that was phished.
+func (b *Book) judgeStolen(tx *store.Tx, e *Event) error {
+	h, err := readHabits(tx, e.Owner)
+	if err != nil || h.own(e) {
+		return err
+	}
+	told, err := countAlerts(tx, e.Owner, []AlertKind{Stolen}, e.Last.Add(-stolenRest))
+	if err != nil || told > 0 {
+		return err
+	}
+	return b.alert(tx, Stolen, e, "")
+}
+
+// own reports whether an attempt looks like a program of the owner's that
+// still has a password which opens nothing any more: it comes from where the
+// owner is usually, and has the name of one that signed in before. How it signs
+// in does not count, since that may have changed with what the account asks
+// for.
+func (h habits) own(e *Event) bool {
+	if !h.knows(networks, e.Client.habitat()) && !h.knows(networks, e.Client.surroundings()) {
+		return false
+	}
+	for name := range h[devices] {
+		if strings.HasPrefix(name, steady(e.Client.Name)+" ") {
+			return true
+		}
+	}
+	return false
+}
+
 // failures counts those of an hour, and how many of them came from networks
 // that the account uses; most is the row with most of them.
 func failures(tx *store.Tx, e *Event) (n, here int64, most *Event, err error) {
@@ -164,5 +199,6 @@ func failures(tx *store.Tx, e *Event) (n, here int64, most *Event, err error) {
 // changes are the kinds of events that are told whenever they happen.
 var changes = map[Kind]AlertKind{
 	Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
+	Frozen: AccountFrozen, Released: AccountFreed,
 	FactorAdded: FactorSet, FactorRemoved: FactorGone, RecoveryUsed: CodeUsed, CodesMade: CodesSet,
 }

@@ -16,9 +16,12 @@ import (
 const (
 	// KnownLife is how long something is usual after it was last seen.
 	KnownLife = 180 * 24 * time.Hour
-	// maxKnown bounds the names of each sort that are known of an account;
-	// what was seen longest ago makes room.
-	maxKnown = 200
+	// maxKnown bounds the names of each sort that are known of an account,
+	// maxAddresses the addresses; what was seen longest ago makes room.
+	maxKnown     = 200
+	maxAddresses = 16
+	// maxUsual bounds what Usual reads.
+	maxUsual = 500_000
 )
 
 // The sorts of what is learned of an account.
@@ -26,6 +29,7 @@ const (
 	countries = "country"
 	networks  = "network"
 	devices   = "device"
+	addresses = "address" // as far as one client has it: an address or a /64
 	oldTLS    = "old-tls" // devices that were told of as outdated
 )
 
@@ -68,7 +72,11 @@ type lesson struct{ sort, name, instead string }
 // makes room. The lessons are what is to be written down.
 func (h habits) learn(sort, name string, now time.Time) (l lesson) {
 	l = lesson{sort: sort, name: name}
-	if !h.knows(sort, name) && len(h[sort]) >= maxKnown {
+	most := maxKnown
+	if sort == addresses {
+		most = maxAddresses
+	}
+	if !h.knows(sort, name) && len(h[sort]) >= most {
 		list := h.names(sort)
 		l.instead = list[len(list)-1]
 		delete(h[sort], l.instead)
@@ -129,15 +137,51 @@ func (c *Client) surroundings() string {
 	return p.String()
 }
 
-// device returns what is taken for one program on one device: what it calls
+// address returns what one client has of addresses.
+func (c *Client) address() string {
+	bits := 64
+	if c.Address.Is4() {
+		bits = 32
+	}
+	if !c.Address.IsValid() {
+		return ""
+	}
+	p, _ := c.Address.Prefix(bits) // which is never too long
+	return p.String()
+}
+
+// Usual hands to each what is usual for accounts, what was seen last first:
+// either an address or a device.
+func Usual(tx *store.Tx, each func(owner int64, from netip.Addr, device string)) error {
+	rows, err := tx.Query(`SELECT owner, sort, name FROM activity_known WHERE sort IN (?, ?) ORDER BY seen DESC LIMIT ?`, addresses, devices, int64(maxUsual))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var owner int64
+		var sort, name string
+		if err := rows.Scan(&owner, &sort, &name); err != nil {
+			return err
+		}
+		if sort == devices {
+			each(owner, netip.Addr{}, name)
+		} else if p, err := netip.ParsePrefix(name); err == nil { // a deep check tells of others
+			each(owner, p.Addr(), "")
+		}
+	}
+	return rows.Err()
+}
+
+// Device returns what is taken for one program on one device: what it calls
 // itself, as far as that does not change with the network it is in, how it
 // signs in, and what TLS it speaks.
-func (e *Event) device() string {
+func (e *Event) Device() string {
 	how := e.Client.Protocol + " " + e.Mechanism + " " + tls.VersionName(e.Client.Version)
 	if e.Client.Version >= tls.VersionTLS13 { // before, a resumed session has none
 		how += " " + e.Client.Group.String()
 	}
-	return fmt.Sprintf("%s %s", steady(e.Client.Name), how)
+	return fmt.Sprintf("%s %s", steady(cut(e.Client.Name, maxText)), how)
 }
 
 var digits = regexp.MustCompile(`[0-9]+`)

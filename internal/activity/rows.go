@@ -65,14 +65,14 @@ func insert(tx *store.Tx, e *Event, same []byte) (err error) {
 	}
 	c := &e.Client
 	_, err = tx.Exec(`INSERT INTO activity (id, hour, owner, same, kind, outcome, account, address, country, network, protocol,
-			client, mechanism, credential, version, cipher, key_exchange, detail, began, ended, times)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			client, operator, mechanism, credential, version, cipher, key_exchange, detail, began, ended, times)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.ID, e.Last.Unix()/3600, e.Owner, same, string(e.Kind), string(e.Outcome), e.Account, c.where(), c.Country, c.Network, c.Protocol,
-		c.Name, e.Mechanism, e.Credential, int64(c.Version), int64(c.Cipher), int64(c.Group), e.Detail, e.First.Unix(), e.Last.Unix(), e.Times)
+		c.Name, c.Operator, e.Mechanism, e.Credential, int64(c.Version), int64(c.Cipher), int64(c.Group), e.Detail, e.First.Unix(), e.Last.Unix(), e.Times)
 	return err
 }
 
-const columns = `id, kind, outcome, owner, account, address, country, network, protocol, client, mechanism, credential,
+const columns = `id, kind, outcome, owner, account, address, country, network, protocol, client, operator, mechanism, credential,
 	version, cipher, key_exchange, detail, began, ended, times`
 
 // scan reads columns.
@@ -80,7 +80,7 @@ func scan(row interface{ Scan(...any) error }) (e Event, err error) {
 	var where string
 	var version, cipher, group, began, ended int64
 	c := &e.Client
-	err = row.Scan(&e.ID, &e.Kind, &e.Outcome, &e.Owner, &e.Account, &where, &c.Country, &c.Network, &c.Protocol, &c.Name, &e.Mechanism, &e.Credential,
+	err = row.Scan(&e.ID, &e.Kind, &e.Outcome, &e.Owner, &e.Account, &where, &c.Country, &c.Network, &c.Protocol, &c.Name, &c.Operator, &e.Mechanism, &e.Credential,
 		&version, &cipher, &group, &e.Detail, &began, &ended, &e.Times)
 	c.Version, c.Cipher, c.Group = uint16(version), uint16(cipher), tls.CurveID(group)
 	e.First, e.Last = time.Unix(began, 0).UTC(), time.Unix(ended, 0).UTC()

@@ -14,10 +14,23 @@ import (
 // around; addresses of ours are as they were typed.
 func (e *Event) Sentence() string {
 	s := e.what()
-	if e.Kind != SignIn && e.Client.Protocol == Command {
-		s += " on the command line"
+	if e.Kind != SignIn {
+		s += e.asked()
 	}
 	return s + "."
+}
+
+// asked tells who asked for a change.
+func (e *Event) asked() string {
+	switch c := &e.Client; {
+	case c.Protocol == Command && c.Operator != "":
+		return " by an operator of this server (" + printable(c.Operator) + ")"
+	case c.Protocol == Command:
+		return " on the command line"
+	case c.Name != "":
+		return fmt.Sprintf("%s as %q", e.from(), c.Name)
+	}
+	return e.from()
 }
 
 // what is the sentence without its end.
@@ -35,6 +48,10 @@ func (e *Event) what() string {
 		return fmt.Sprintf("The device %q of %s got a password", e.Detail, who)
 	case DeviceRemoved:
 		return fmt.Sprintf("The password of the device %q of %s was taken away", e.Detail, who)
+	case CertificateIssued:
+		return fmt.Sprintf("The device %q of %s got a certificate", e.Detail, who)
+	case CertificateRevoked:
+		return fmt.Sprintf("The certificate of the device %q of %s was revoked", e.Detail, who)
 	case AccountAdded:
 		return "The account " + who + " was made"
 	case AccountRemoved:
@@ -42,6 +59,9 @@ func (e *Event) what() string {
 	case Role:
 		return "The role of " + who + " was set to " + e.Detail
 	case Frozen:
+		if e.Detail != "" {
+			return "The account " + who + " was frozen, " + e.Detail + ","
+		}
 		return "The account " + who + " was frozen"
 	case Released:
 		return "The account " + who + " was released"
@@ -155,7 +175,8 @@ type View struct {
 	Network     string    `json:"network,omitempty"`
 	Protocol    string    `json:"protocol,omitempty"`
 	Client      string    `json:"client,omitempty"`
-	TLS         string    `json:"tls,omitempty"` // empty: in the clear, or not over the network
+	Operator    string    `json:"operator,omitempty"` // who gave a command
+	TLS         string    `json:"tls,omitempty"`      // empty: in the clear, or not over the network
 	Cipher      string    `json:"cipher,omitempty"`
 	KeyExchange string    `json:"key_exchange,omitempty"`
 	Mechanism   string    `json:"mechanism,omitempty"`
@@ -169,7 +190,7 @@ func (e *Event) View() View {
 	c := &e.Client
 	v := View{
 		Time: e.Last.UTC(), First: e.First.UTC(), Count: e.Times, Kind: e.Kind, Outcome: e.Outcome, Account: e.Account,
-		Address: c.where(), Country: c.Country, Network: c.Network, Protocol: c.Protocol, Client: c.Name,
+		Address: c.where(), Country: c.Country, Network: c.Network, Protocol: c.Protocol, Client: c.Name, Operator: c.Operator,
 		Mechanism: e.Mechanism, Credential: e.Credential, Detail: e.Detail, Sentence: e.Sentence(),
 	}
 	if c.Version != 0 {

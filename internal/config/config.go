@@ -27,6 +27,7 @@ type Config struct {
 	Factor   Factor   `toml:"factor"`
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
+	Alerts   Alerts   `toml:"alerts"`
 	System   System   `toml:"system"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
@@ -191,6 +192,14 @@ type Activity struct {
 	Places []string `toml:"places"`
 }
 
+// Alerts is about what people are told of their accounts (activity.md). They go to the account by mail in any case.
+type Alerts struct {
+	// An https address that each alert is also posted to, as JSON (hooks.md). With http it must be in a network of [remote] private.
+	Webhook string `toml:"webhook"`
+	// File with the secret that these posts are signed with, 24 to 64 random octets in base64: openssl rand -base64 32. Only Gatepost's user should be able to read it.
+	WebhookSecretFile string `toml:"webhook_secret_file"`
+}
+
 // System is about the machine that the server runs on.
 type System struct {
 	// Give up, once started, what the server never needs of the file system (Landlock): it can then write nothing but its data, run nothing, and read only its data, the directories of the configuration and of the files named in it, and what the system tells any program. A file that the configuration newly names in another directory is then read only after a restart.
@@ -232,7 +241,7 @@ type Limits struct {
 	// The least octets a second at which a message must arrive, after the first minute.
 	DataRate Size `toml:"data_rate"`
 
-	// Password hashes computed at the same time; each takes 64 MiB for a moment.
+	// Password hashes computed at the same time, each of which takes 64 MiB for a moment; there is one more for people who come from networks that they used before.
 	PasswordHashes int `toml:"password_hashes"`
 	// Keep SCRAM keys of the passwords that people choose, so that clients can sign in without sending them. They are a weaker hash, and encrypted.
 	ScramForPasswords bool `toml:"scram_for_passwords"`

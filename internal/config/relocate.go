@@ -15,7 +15,7 @@ func (c *Config) Files() map[string]string {
 	files := map[string]string{
 		"tls.certificate": c.TLS.Certificate, "tls.key": c.TLS.Key,
 		"tls.acme_roots": c.TLS.ACMERoots, "tls.roots": c.TLS.Roots,
-		"dns.update.key_file": c.DNS.Update.KeyFile,
+		"dns.update.key_file": c.DNS.Update.KeyFile, "alerts.webhook_secret_file": c.Alerts.WebhookSecretFile,
 	}
 	for i, r := range c.Route {
 		files[fmt.Sprintf("route.%d.password_file", i)] = r.PasswordFile

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -33,7 +34,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkAlerts, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -284,6 +285,28 @@ const leastKept = Span(day)
 func (c *Config) checkActivity() error {
 	if c.Activity.Kept < leastKept {
 		return c.at("activity.kept", "it must be at least %s", leastKept)
+	}
+	return nil
+}
+
+func (c *Config) checkAlerts() error {
+	a := c.Alerts
+	switch {
+	case a.Webhook == "" && a.WebhookSecretFile == "":
+		return nil
+	case a.Webhook == "":
+		return c.at("alerts.webhook_secret_file", "it needs webhook")
+	case a.WebhookSecretFile == "":
+		return c.at("alerts.webhook", "it needs webhook_secret_file: nobody could tell its posts from forged ones")
+	}
+	u, err := url.Parse(a.Webhook)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "" || u.Fragment != "":
+		return c.at("alerts.webhook", "it is not an address such as \"https://host.example/path\"") // which may hold a secret
+	case u.User != nil:
+		return c.at("alerts.webhook", "it must hold no user and password; posts are known by their signature")
+	case u.Scheme == "http" && len(c.Remote.Private) == 0:
+		return c.at("alerts.webhook", "http is for a network of [remote] private only; it must be https")
 	}
 	return nil
 }

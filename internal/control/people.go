@@ -292,26 +292,6 @@ func (d *Desk) setAccount(ctx context.Context, a AccountSet, emit Emit) error {
 	return d.showAccount(ctx, Name{a.Address}, emit)
 }
 
-func (d *Desk) freezeAccount(ctx context.Context, a Name, emit Emit) error {
-	return d.onAccount(ctx, a, emit, d.Directory.Freeze)
-}
-
-func (d *Desk) releaseAccount(ctx context.Context, a Name, emit Emit) error {
-	return d.onAccount(ctx, a, emit, d.Directory.Release)
-}
-
-// onAccount changes an account and shows it.
-func (d *Desk) onAccount(ctx context.Context, a Name, emit Emit, change func(context.Context, addr.Address) error) error {
-	address, err := parseAddress(a.Name)
-	if err != nil {
-		return err
-	}
-	if err := change(ctx, address); err != nil {
-		return err
-	}
-	return d.showAccount(ctx, a, emit)
-}
-
 // AccountRemove are the arguments of account.remove.
 type AccountRemove struct {
 	Address  string `json:"address"`

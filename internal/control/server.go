@@ -117,7 +117,7 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 		return errFrame
 	}
 	w := bufio.NewWriter(&stalling{conn, s.clock})
-	err = s.handle(ctx, c.Verb, c.Args, func(item any, body io.Reader) error {
+	err = s.handle(asks(ctx, conn), c.Verb, c.Args, func(item any, body io.Reader) error {
 		return writeItem(w, item, body)
 	})
 	if err != nil {

@@ -28,7 +28,7 @@ func Open(ctx context.Context, cfg *config.Config) (*Direct, error) {
 
 // Do carries out a verb.
 func (d *Direct) Do(ctx context.Context, verb string, args json.RawMessage, emit control.Emit) error {
-	return d.parts.handle()(ctx, verb, args, emit)
+	return d.parts.handle()(control.By(ctx, os.Getuid()), verb, args, emit)
 }
 
 // Close closes the parts.

@@ -144,6 +144,10 @@ func (s *Server) partMetrics(r *prometheus.Registry) {
 	count(r, "gatepost_proofs_dropped_total", "Notes of what deliveries got that could not be kept.", &pr.Book.Dropped)
 	count(r, "gatepost_activity_dropped_total", "Events of activity that could not be kept.", &s.parts.guard.Book.Dropped)
 	count(r, "gatepost_alerts_total", "Alerts that were sent to accounts.", &s.parts.guard.Alerts)
+	hooks := s.parts.guard.Hooks
+	count(r, "gatepost_hooks_posted_total", "Events that a webhook took.", &hooks.Posted)
+	count(r, "gatepost_hooks_failed_total", "Posts that a webhook did not take.", &hooks.Failed)
+	count(r, "gatepost_hooks_lost_total", "Events that a webhook will never hear of: no room, or too old.", &hooks.Lost)
 	rep := s.parts.reputation
 	count(r, "gatepost_reports_taken_total", "Reports on our domains that were counted.", &rep.Taken)
 	count(r, "gatepost_reports_again_total", "Reports that had been counted before.", &rep.Again)

@@ -91,7 +91,9 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture add
 			return nil, errors.Join(err, p.close())
 		}
 	}
-	p.openQueue(capture)
+	if err := p.openQueue(ctx, capture); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	return p, nil
 }
 
@@ -131,14 +133,14 @@ func (p *parts) openGuard(context.Context) error {
 }
 
 func guardSettings(cfg *config.Config) guard.Settings {
-	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept)}
+	s := guard.Settings{Kept: time.Duration(cfg.Activity.Kept), LockURL: settings.LockURL(cfg)}
 	for _, file := range cfg.Activity.Places {
 		s.Places = append(s.Places, cfg.Path(file))
 	}
 	return s
 }
 
-func (p *parts) openDirectory(context.Context) error {
+func (p *parts) openDirectory(ctx context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
@@ -147,9 +149,9 @@ func (p *parts) openDirectory(context.Context) error {
 		Activity: console.Watched{Book: p.guard.Book},
 	})
 	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
-	p.guard.Account = p.directory.Account
+	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock
 	p.onClose(func() error { p.directory.Close(); return nil })
-	return nil
+	return p.directory.LoadAuthorities(ctx)
 }
 
 func (p *parts) openMailboxes(context.Context) (err error) {
@@ -230,6 +232,7 @@ func (p *parts) openProtection(context.Context) error {
 	})
 	p.onClose(p.courier.Close)
 	p.setReports(p.cfg)
+	p.setHooks(p.cfg)
 	return nil
 }
 
@@ -337,7 +340,7 @@ const youngPerCPU = 4
 
 // openQueue puts the queue between spool and deliverers. It attempts nothing
 // before it is started.
-func (p *parts) openQueue(capture addr.Address) {
+func (p *parts) openQueue(ctx context.Context, capture addr.Address) error {
 	var next outbound.Deliverer = &p.remote
 	if !capture.IsNull() {
 		next = p.local.Capture(capture)
@@ -354,10 +357,14 @@ func (p *parts) openQueue(capture addr.Address) {
 		Lifetime: time.Duration(l.QueueLifetime), DelayNotice: time.Duration(l.DelayNotice), KeptFor: time.Duration(l.FailedKept),
 		RemoteWorkers: l.RemoteDeliveries, RemoteYoung: youngPerCPU * runtime.GOMAXPROCS(0), LocalWorkers: l.LocalDeliveries, PerDestination: l.RouteConnections,
 	})
+	if err := p.directory.SetOutbox(ctx, p.queue); err != nil {
+		return err
+	}
 	p.spool.Serve(p.queue.Offer)
 	p.guard.Submit = func(ctx context.Context, e *envelope.Envelope, write func(io.Writer) error) error {
 		return p.queue.Submit(ctx, e, write)
 	}
+	return nil
 }
 
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }

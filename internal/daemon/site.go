@@ -13,6 +13,7 @@ import (
 	"gatepost/internal/console"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
+	"gatepost/internal/lock"
 	"gatepost/internal/mtasts"
 	"gatepost/internal/web"
 )
@@ -59,6 +60,7 @@ func (s *Server) openConsole(context.Context) error {
 		Directory: s.parts.directory, Activity: s.parts.guard.Book, Store: s.parts.db, Hostname: s.parts.hostname(),
 		Clock: s.parts.clock, Random: rand.Reader, Log: s.log,
 	})
+	s.console.Handle(lock.Path, s.parts.guard.LockPage(s.console.Render))
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (q *Queue) lifetime(e *envelope.Envelope) time.Duration {
 // before the given time.
 func (q *Queue) setAge(m *queued, notBefore time.Duration) {
 	at := never
-	if m.jobs != nil && !m.held {
+	if m.jobs != nil && !m.stopped() {
 		at = m.born + q.lifetime(m.env)
 		if !m.delayed {
 			at = min(at, m.born+q.o.DelayNotice)
@@ -102,7 +102,7 @@ func (q *Queue) review(m *queued) {
 	var expired []*job
 	notice := false
 	switch {
-	case m.held:
+	case m.stopped():
 	case q.old(m):
 		expired = q.expire(m)
 	case !m.delayed && q.now()-m.born >= q.o.DelayNotice:

@@ -26,7 +26,8 @@
 //	         alone may change it          operator's verb: ready or gone
 //	waiting  deferred, its alarm is set   the alarm or an operator: ready
 //	parked   its message is held by an    release: ready
-//	         operator
+//	         operator, or its account is
+//	         frozen
 //	(gone)   no recipient of it waits
 //
 // A recipient's own deferral (greylisting, a full mailbox) makes its job

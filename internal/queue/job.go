@@ -18,6 +18,7 @@ type queued struct {
 	untried uint16 // jobs whose first attempt is not over
 	homing  uint16 // local recipients that wait, or whose outcome is not durable
 	held    bool
+	frozen  bool // the account that sent it is; see freeze.go
 	delayed bool // a notice of delay was sent, or need not be
 }
 
@@ -104,7 +105,7 @@ func (q *Queue) place(m *queued) (release bool) {
 			continue
 		}
 		j.line.filling = nil
-		if (j.attempts > 0 || j.line.held() || m.held) && q.tried(j) {
+		if (j.attempts > 0 || j.line.held() || m.stopped()) && q.tried(j) {
 			release = true
 		}
 		q.admit(j)
@@ -133,7 +134,7 @@ func clamp(d, most time.Duration) time.Duration { return min(max(d, 0), most) }
 // admit puts a job where it belongs now: it was not anywhere.
 func (q *Queue) admit(j *job) {
 	switch {
-	case j.of.held:
+	case j.of.stopped():
 		j.state = parked
 	case j.due.At > q.now():
 		j.state = waiting

@@ -51,9 +51,10 @@ type Filter struct {
 // those of their recipients that it chooses.
 func (q *Queue) List(f Filter) []Message {
 	var found []sight
+	frozen := q.frozenNow()
 	q.o.Spool.Each(func(e *envelope.Envelope) bool {
-		if !f.Held || e.Held {
-			if s := see(e, f.chooses); len(s.state) > 0 {
+		if !f.Held || e.Held || frozen[e.Account] {
+			if s := see(e, frozen, f.chooses); len(s.state) > 0 {
 				found = append(found, s)
 			}
 		}
@@ -69,8 +70,9 @@ func (q *Queue) List(f Filter) []Message {
 // Show returns one message with all its recipients that are not final.
 func (q *Queue) Show(id envelope.ID) (Message, error) {
 	var s sight
+	frozen := q.frozenNow()
 	found := q.o.Spool.View(id, func(e *envelope.Envelope) {
-		s = see(e, func(r *envelope.Recipient) bool { return !r.Status.Final() })
+		s = see(e, frozen, func(r *envelope.Recipient) bool { return !r.Status.Final() })
 	})
 	if !found || len(s.state) == 0 {
 		return Message{}, ErrUnknown
@@ -91,8 +93,8 @@ type sight struct {
 	state []envelope.Recipient
 }
 
-func see(e *envelope.Envelope, chooses func(*envelope.Recipient) bool) sight {
-	s := sight{env: e, held: e.Held}
+func see(e *envelope.Envelope, frozen map[string]bool, chooses func(*envelope.Recipient) bool) sight {
+	s := sight{env: e, held: e.Held || frozen[e.Account]}
 	for i := range e.Recipients {
 		if chooses(&e.Recipients[i]) {
 			s.which = append(s.which, i)
@@ -175,6 +177,8 @@ func (q *Queue) waitOf(j *job) (w wait) {
 	switch {
 	case j.state == busy:
 		w.why = "it is being delivered now"
+	case j.state == parked && j.of.frozen:
+		w.why = "it is held since its account is frozen, until the account is released"
 	case j.state == parked:
 		w.why = "it is held until it is released"
 	case j.state == waiting || l.held():

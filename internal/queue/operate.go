@@ -25,13 +25,15 @@ func (q *Queue) Retry(id envelope.ID) error {
 	q.mu.Lock()
 	m := q.messages[id]
 	_, kept := q.kept[id]
-	held := m != nil && m.held
+	held, frozen := m != nil && m.held, m != nil && m.frozen
 	q.mu.Unlock()
 	switch {
 	case m == nil:
 		return ErrUnknown
 	case held:
 		return ErrHeld
+	case frozen:
+		return ErrFrozen
 	}
 	if kept {
 		q.revive(m)
@@ -76,7 +78,7 @@ func (q *Queue) retry(list []*queued) {
 	q.mu.Lock()
 	for _, m := range list {
 		for j := m.jobs; j != nil; j = j.sibling {
-			if m.held || j.state == busy {
+			if m.stopped() || j.state == busy {
 				continue
 			}
 			if !q.open && j.state == waiting {
@@ -140,14 +142,21 @@ func (q *Queue) Hold(id envelope.ID) error {
 	})
 }
 
-// Release ends Hold: the message goes on as it would have.
+// Release ends Hold: the message goes on as it would have, unless its account
+// is frozen.
 func (q *Queue) Release(id envelope.ID) error {
-	return q.setHeld(id, false, func(j *job) {
+	err := q.setHeld(id, false, func(j *job) {
 		if j.state == parked {
 			j.afresh = true
 			q.admit(j)
 		}
 	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if m := q.messages[id]; err == nil && m != nil && m.frozen {
+		err = ErrFrozen
+	}
+	return err
 }
 
 // ReleaseAll releases all that is held, as after a restore, and returns how

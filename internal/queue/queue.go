@@ -132,6 +132,7 @@ type Queue struct {
 	lines    map[lineName]*line
 	idle     int                          // lines without jobs
 	doomed   map[envelope.ID]map[int]bool // recipients to be dropped once their attempt ends
+	frozen   map[string]bool              // accounts whose mail is kept back
 	remote   pool
 	local    pool
 	alarms   alarm.Heap[sleeper]
@@ -153,6 +154,7 @@ func New(o Options) *Queue {
 		kept:     map[envelope.ID]time.Duration{},
 		lines:    map[lineName]*line{},
 		doomed:   map[envelope.ID]map[int]bool{},
+		frozen:   map[string]bool{},
 		remote:   newPool(&o),
 		local:    newLocalPool(&o),
 		wake:     never,
@@ -228,6 +230,7 @@ func (q *Queue) takeIn(m *queued, names []lineName, now time.Time) (release bool
 	if q.messages[m.env.ID] != nil {
 		return false
 	}
+	m.frozen = q.frozen[m.env.Account]
 	for i := range m.env.Recipients {
 		q.takeOn(m, i, names[i], now)
 	}

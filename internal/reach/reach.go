@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"gatepost/internal/resolve"
@@ -58,13 +59,17 @@ var carrying = []struct {
 // and the private or loopback networks that the operator listed.
 type Guard struct{ Private []netip.Prefix }
 
+// Lists reports whether an address is in a network that the operator listed.
+func (g Guard) Lists(ip netip.Addr) bool {
+	ip = ip.WithZone("").Unmap()
+	return slices.ContainsFunc(g.Private, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
 // Permits reports whether an address may be connected to.
 func (g Guard) Permits(ip netip.Addr) bool {
 	ip = ip.WithZone("").Unmap()
-	for _, p := range g.Private {
-		if p.Contains(ip) {
-			return true
-		}
+	if g.Lists(ip) {
+		return true
 	}
 	for _, p := range inside {
 		if p.Contains(ip) {

@@ -11,6 +11,7 @@ import (
 // Tx is the transaction that a closure works in. It is used by that closure
 // alone, in its goroutine, and ends with it.
 type Tx struct {
+	ctx  context.Context // nil when reading
 	conn *conn
 	ids  map[string]*block // nil when reading
 	rows []*sql.Rows
@@ -19,6 +20,15 @@ type Tx struct {
 
 // errOver says that a closure let its Tx escape.
 var errOver = errors.New("store: the transaction is over")
+
+// Context returns the context that Update was given: what is written down may
+// depend on who asked for it. It is not there to wait on.
+func (tx *Tx) Context() context.Context {
+	if tx.ctx == nil {
+		return context.Background()
+	}
+	return tx.ctx
+}
 
 // Exec runs a statement that returns no rows and reports how many rows it
 // changed.

@@ -141,7 +141,7 @@ func (w *writer) step(j *job) error {
 	if err := w.run("SAVEPOINT closure"); err != nil {
 		return err
 	}
-	tx := &Tx{conn: w.conn, ids: w.ids}
+	tx := &Tx{ctx: j.ctx, conn: w.conn, ids: w.ids}
 	j.err = j.f(tx)
 	tx.end()
 	if j.err != nil {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
+
+	"gatepost/internal/account/turn"
 )
 
 // Cost is what one run of Argon2id takes.
@@ -29,32 +31,32 @@ var Argon2id = Cost{Time: 3, Memory: 64 << 10, Lanes: 1}
 const (
 	saltSize = 16 // RFC 9106, section 3.1
 	hashSize = 32
-
-	// waitersPerRun bounds how many wait for each run that may go on at the
-	// same time: with 64 the last of them waits some ten seconds.
-	waitersPerRun = 64
 )
 
 // worst is the most that a stored hash may ask for: a damaged row must not
 // take the memory of the whole machine.
 var worst = Cost{Time: 16, Memory: 256 << 10, Lanes: 16}
 
-// ErrBusy says that too many wait for a hash already.
-var ErrBusy = errors.New("too many sign-ins at once")
-
-// Hasher runs Argon2id, a bounded number of times at once.
-type Hasher struct {
-	cost    Cost
-	random  io.Reader
-	runs    chan struct{} // holds one element for each run
-	waiting atomic.Int64
-	count   *atomic.Int64
+// Lines are who waits for a place to hash in.
+type Lines interface {
+	// Enter waits for a place; done gives it back.
+	Enter(ctx context.Context, who turn.Who) (done func(), err error)
+	// Own is Enter for administration, which waits its turn however many
+	// wait.
+	Own(ctx context.Context) (done func(), err error)
 }
 
-// NewHasher returns a hasher of at most runs runs at once, each of which it
-// adds to count.
-func NewHasher(cost Cost, runs int, random io.Reader, count *atomic.Int64) *Hasher {
-	return &Hasher{cost: cost, random: random, runs: make(chan struct{}, runs), count: count}
+// Hasher runs Argon2id, as often at once as there are places.
+type Hasher struct {
+	Lines
+	cost   Cost
+	random io.Reader
+	count  *atomic.Int64
+}
+
+// NewHasher returns a hasher; it adds each run to count.
+func NewHasher(cost Cost, lines Lines, random io.Reader, count *atomic.Int64) *Hasher {
+	return &Hasher{Lines: lines, cost: cost, random: random, count: count}
 }
 
 // Hash returns what is stored of p, a PHC string. It is for administration:
@@ -64,7 +66,7 @@ func (h *Hasher) Hash(ctx context.Context, p Password) (string, error) {
 	if _, err := io.ReadFull(h.random, salt); err != nil {
 		return "", err
 	}
-	done, err := h.enter(ctx)
+	done, err := h.Own(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +80,7 @@ func (h *Hasher) Hash(ctx context.Context, p Password) (string, error) {
 // that they are, over a salt that is the caller's. It costs what Hash does,
 // so that it is no quicker way to guess.
 func (h *Hasher) Mark(ctx context.Context, p Password, salt []byte) ([]byte, error) {
-	done, err := h.enter(ctx)
+	done, err := h.Own(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,7 @@ func (h *Hasher) Mark(ctx context.Context, p Password, salt []byte) ([]byte, err
 // waits its turn, for each.
 func (h *Hasher) IsOne(ctx context.Context, p Password, stored []string) (bool, error) {
 	for _, s := range stored {
-		done, err := h.enter(ctx)
+		done, err := h.Own(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -103,26 +105,7 @@ func (h *Hasher) IsOne(ctx context.Context, p Password, stored []string) (bool, 
 	return false, nil
 }
 
-// Turn waits until there is room for one Verify. done ends the turn. It
-// returns ErrBusy where too many wait already.
-func (h *Hasher) Turn(ctx context.Context) (done func(), err error) {
-	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > int64(waitersPerRun*cap(h.runs)) {
-		return nil, ErrBusy
-	}
-	return h.enter(ctx)
-}
-
-func (h *Hasher) enter(ctx context.Context) (done func(), err error) {
-	select {
-	case h.runs <- struct{}{}:
-		return func() { <-h.runs }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Verify reports whether stored is the hash of p. It is called within a turn
+// Verify reports whether stored is the hash of p. It is called in a place
 // and always runs Argon2id once: where stored is empty or damaged, as for an
 // account that does not exist, the answer is no after the same time.
 func (h *Hasher) Verify(p Password, stored string) bool {

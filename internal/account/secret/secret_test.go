@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/xdg-go/stringprep"
+
+	"gatepost/internal/account/turn"
+	"gatepost/internal/clock"
 )
 
 // cheap is a cost for tests that hash a lot.
@@ -20,7 +21,7 @@ var cheap = Cost{Time: 1, Memory: 64, Lanes: 1}
 
 func testHasher(runs int) (*Hasher, *atomic.Int64) {
 	var n atomic.Int64
-	return NewHasher(cheap, runs, rand.Reader, &n), &n
+	return NewHasher(cheap, turn.New(clock.System, runs), rand.Reader, &n), &n
 }
 
 func TestPrepare(t *testing.T) {
@@ -77,7 +78,7 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 func TestArgon2CostIsWhatWePromise(t *testing.T) {
 	t.Parallel()
 	var n atomic.Int64
-	h := NewHasher(Argon2id, 1, rand.Reader, &n)
+	h := NewHasher(Argon2id, turn.New(clock.System, 1), rand.Reader, &n)
 	s, err := h.Hash(context.Background(), "correct horse")
 	if err != nil || !strings.HasPrefix(s, "$argon2id$v=19$m=65536,t=3,p=1$") {
 		t.Fatalf("%s, %v", s, err)
@@ -163,45 +164,14 @@ func TestDamagedHash(t *testing.T) {
 	}
 }
 
-// verify is a turn with one run.
+// verify is a place with one run.
 func verify(ctx context.Context, h *Hasher, p Password, stored string) (bool, error) {
-	done, err := h.Turn(ctx)
+	done, err := h.Enter(ctx, turn.Who{})
 	if err != nil {
 		return false, err
 	}
 	defer done()
 	return h.Verify(p, stored), nil
-}
-
-func TestRunsAndWaitersAreBounded(t *testing.T) {
-	t.Parallel()
-	h, n := testHasher(2)
-	h.runs <- struct{}{}
-	h.runs <- struct{}{} // both places are taken
-	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	for range 2 * waitersPerRun {
-		all.Go(func() {
-			if _, err := verify(ctx, h, "x", ""); !errors.Is(err, context.Canceled) {
-				t.Errorf("waiting: %v", err)
-			}
-		})
-	}
-	for h.waiting.Load() < 2*waitersPerRun {
-		time.Sleep(time.Millisecond)
-	}
-	if _, err := verify(ctx, h, "x", ""); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v", err)
-	}
-	cancel()
-	all.Wait()
-	if n.Load() != 0 {
-		t.Errorf("%d runs beyond the bound", n.Load())
-	}
-	<-h.runs
-	if _, err := verify(context.Background(), h, "x", ""); err != nil || h.waiting.Load() != 0 {
-		t.Errorf("with a place free: %v, %d waiting", err, h.waiting.Load())
-	}
 }
 
 // The example of RFC 7677, section 3.
@@ -257,7 +227,7 @@ func TestDevice(t *testing.T) {
 
 func BenchmarkArgon2id(b *testing.B) {
 	var n atomic.Int64
-	h := NewHasher(Argon2id, 1, rand.Reader, &n)
+	h := NewHasher(Argon2id, turn.New(clock.System, 1), rand.Reader, &n)
 	for b.Loop() {
 		if _, err := verify(context.Background(), h, "correct horse", ""); err != nil {
 			b.Fatal(err)

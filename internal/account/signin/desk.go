@@ -6,7 +6,8 @@
 // name costs what a known one does: with PLAIN and LOGIN one Argon2id run,
 // with SCRAM an exchange over a salt and keys made up of the name, which stay
 // the same. Guessing is slowed before a credential is looked at, also one
-// that is remembered. Nothing happens outside TLS.
+// that is remembered, but for device passwords, which nobody guesses: the
+// right one is never slowed, whoever else tries. Nothing happens outside TLS.
 //
 // It knows no domains and no aliases: who a login means is asked of People.
 package signin
@@ -17,14 +18,17 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
 
+	"gatepost/internal/account/clientcert"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
@@ -52,7 +56,7 @@ type People interface {
 	Spend(ctx context.Context, p *record.Person, s Shown, c activity.Client) (bool, error)
 }
 
-// Options configure a Desk. All fields are required.
+// Options configure a Desk. All fields are required, but for Certificates.
 type Options struct {
 	Keys   *keys.Keys
 	Clock  clock.Clock
@@ -60,8 +64,10 @@ type Options struct {
 	Log    *slog.Logger
 
 	Cost              secret.Cost
-	HashRuns          int  // Argon2id runs at once
+	HashRuns          int  // Argon2id runs at once; one more is kept for places that accounts know
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
+
+	Certificates *clientcert.Trusted // of ours that clients may show; nil: none
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
@@ -84,10 +90,16 @@ func New(people People, o Options) *Desk {
 	return &Desk{
 		people:   people,
 		o:        o,
-		hasher:   secret.NewHasher(o.Cost, o.HashRuns, o.Random, o.Hashes),
+		hasher:   secret.NewHasher(o.Cost, turn.New(o.Clock, o.HashRuns), o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
 	}
+}
+
+// Recall remembers a place that an account used before the server was
+// started, an address or a device; those of last time first.
+func (d *Desk) Recall(account int64, from netip.Addr, device string) {
+	d.throttle.Places.Recall(account, throttle.From(from, device))
 }
 
 // Forget is called when the accounts changed in any way.
@@ -117,16 +129,17 @@ var (
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
 	errRunOut     = errors.New("the password has run out")
+	errRevoked    = errors.New("the certificate was revoked")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
-// of those that sasl.Mechanisms names for the connection: an *envelope.Error
+// of those that Mechanisms names for the connection: an *envelope.Error
 // otherwise.
 func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	mechanism = strings.ToUpper(mechanism)
-	offered := sasl.Mechanisms(p.TLS)
+	offered := d.Mechanisms(p.TLS)
 	switch {
 	case len(offered) == 0:
 		// RFC 4954, section 6: the client may have shown its password
@@ -135,12 +148,15 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	case !slices.Contains(offered, mechanism):
 		return nil, envelope.Refuse(504, "5.5.4", "unrecognized authentication type")
 	}
-	x := &Exchange{desk: d, peer: p, mechanism: mechanism, from: throttle.Network(p.Addr.Addr())}
+	x := &Exchange{desk: d, peer: p, mechanism: mechanism}
+	x.from = x.source()
 	switch mechanism {
 	case sasl.Plain:
 		x.step = x.plain
 	case sasl.Login:
 		x.step = x.loginName
+	case sasl.External:
+		x.step = x.external
 	default:
 		var err error
 		if x.scram, err = sasl.NewConversation(mechanism, p.TLS, d.o.Random); err != nil {
@@ -153,4 +169,10 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 
 // Mechanisms returns what may be offered on a connection, the strongest
 // first; none without TLS.
-func Mechanisms(t *tls.ConnectionState) []string { return sasl.Mechanisms(t) }
+func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
+	list := sasl.Mechanisms(t)
+	if _, shown := d.shown(t); shown && len(list) > 0 {
+		list = append([]string{sasl.External}, list...)
+	}
+	return list
+}

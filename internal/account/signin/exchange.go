@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/throttle"
+	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
@@ -19,13 +19,14 @@ type Exchange struct {
 	desk      *Desk
 	peer      *envelope.Peer
 	mechanism string
-	from      netip.Prefix // the source network
+	from      throttle.Source
 
 	// step takes the next response; each step says which comes after it.
 	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	claim   claim
-	account string // empty before the end
-	signed  string // the account, until the client has seen our SCRAM proof
+	account string             // empty before the end
+	signed  string             // the account, until the client has seen our SCRAM proof
+	used    *record.Credential // that signed in
 
 	page  *activity.Client     // who signs in on a page; nil: a client for mail
 	with  string               // what was shown beside the password, in words
@@ -102,14 +103,18 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 	if err := x.identify(ctx, login, authzid); err != nil {
 		return nil, false, err
 	}
-	if err := x.wait(ctx); err != nil {
-		return nil, false, err
+	c, cause := x.allowed(x.claim.device(password))
+	if !x.unguessed(c) {
+		if err := x.wait(ctx); err != nil {
+			return nil, false, err
+		}
+		var err error
+		if c, cause, err = x.desk.verify(ctx, &x.claim, password, x.attempt(), x.allow); err != nil {
+			return nil, false, x.later(err)
+		}
 	}
-	c, err := x.desk.verify(ctx, &x.claim, password, x.from)
-	if err != nil {
-		return nil, false, errLater(err)
-	}
-	x.account, err = x.conclude(c, errCredential)
+	var err error
+	x.account, err = x.conclude(c, cause)
 	return nil, err == nil, err
 }
 
@@ -140,13 +145,15 @@ func (x *Exchange) scramFirst(ctx context.Context, response []byte) ([]byte, boo
 // client acknowledges with an empty response: RFC 4954, section 4 leaves no
 // room for it beside the 235.
 func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, bool, error) {
-	if err := x.wait(ctx); err != nil {
-		return nil, false, err
-	}
 	answer, which, cause := x.scram.Final(response)
 	var c *record.Credential
 	if which >= 0 {
-		c = x.whose[which]
+		c, cause = x.allowed(x.whose[which])
+	}
+	if !x.unguessed(c) {
+		if err := x.wait(ctx); err != nil {
+			return nil, false, err
+		}
 	}
 	var err error
 	if x.signed, err = x.conclude(c, cause); err != nil {
@@ -177,14 +184,26 @@ func (x *Exchange) identify(ctx context.Context, login, authzid string) error {
 
 // wait holds the exchange back when there were failures before it.
 func (x *Exchange) wait(ctx context.Context) error {
-	err := x.desk.throttle.Wait(ctx, x.claim.key(), x.from)
-	if errors.Is(err, throttle.ErrBusy) {
-		x.tell(activity.Later, err.Error(), nil)
-	}
-	if err != nil {
-		return errLater(err)
+	if err := x.desk.throttle.Wait(ctx, x.attempt()); err != nil {
+		return x.later(err)
 	}
 	return nil
+}
+
+// later is the answer when somebody could not wait, or we could not find out.
+func (x *Exchange) later(err error) error {
+	if errors.Is(err, throttle.ErrBusy) || errors.Is(err, turn.ErrBusy) {
+		x.tell(activity.Later, err.Error(), nil)
+	}
+	return errLater(err)
+}
+
+// unguessed reports whether a credential that was right cannot have been
+// guessed, and lets its owner in: then nothing is to be slowed. Where it opens
+// nothing it is slowed like any other, or it could be told from a wrong one.
+func (x *Exchange) unguessed(c *record.Credential) bool {
+	p := x.claim.person
+	return c != nil && c.Kind == record.Device && p != nil && !p.Frozen && x.claim.acts()
 }
 
 // conclude decides an exchange whose credential has been checked: c is the
@@ -207,14 +226,15 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		// that tries on must not hold up its neighbours.
 		return "", x.refuse(errRunOut)
 	default:
-		d.throttle.Passed(x.claim.key(), x.from)
+		d.throttle.Passed(x.attempt())
 		d.o.SignIns.Add(1)
 		d.people.Used(c)
+		x.used = c
 		x.tell(activity.Done, "", c)
 		x.log("signed in", "account", p.Address.String())
 		return p.Address.String(), nil
 	}
-	d.throttle.Failed(x.claim.key(), x.from)
+	d.throttle.Failed(x.attempt())
 	return "", x.refuse(cause)
 }
 
@@ -222,7 +242,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 // that is nobody's: people type their password into the wrong field.
 func (x *Exchange) refuse(cause error) error {
 	x.desk.o.Refused.Add(1)
-	x.tell(activity.Refused, reason(cause), nil)
+	x.tellRefused(cause)
 	args := []any{"reason", cause}
 	if p := x.claim.person; p != nil {
 		args = append(args, "account", p.Address.String())
@@ -241,6 +261,15 @@ func (x *Exchange) refuse(cause error) error {
 func (x *Exchange) log(message string, args ...any) {
 	args = append(args, "session", x.peer.Session, "client", x.peer.Addr.Addr(), "mechanism", x.mechanism)
 	x.desk.o.Log.Log(context.Background(), slog.LevelInfo, message, args...)
+}
+
+// attempt is what the throttle is asked about.
+func (x *Exchange) attempt() throttle.Attempt {
+	a := throttle.Attempt{Name: x.claim.key(), Source: x.from}
+	if p := x.claim.person; p != nil {
+		a.Owner = p.ID
+	}
+	return a
 }
 
 // key names the claim for the throttle, and for what is made up for nobody.

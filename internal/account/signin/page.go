@@ -40,9 +40,9 @@ func (d *Desk) SignIn(ctx context.Context, login, password, code string, client 
 	if err := x.wait(ctx); err != nil {
 		return nil, err
 	}
-	c, err := d.chosen(ctx, &x.claim, password)
+	c, err := d.chosen(ctx, &x.claim, password, x.attempt())
 	if err != nil {
-		return nil, errLater(err)
+		return nil, x.later(err)
 	}
 	shown, right := d.beside(&x.claim, factor.ReadCode(code))
 	cause := errCredential
@@ -68,17 +68,16 @@ func (d *Desk) SignIn(ctx context.Context, login, password, code string, client 
 
 // visit is an exchange with somebody on a page.
 func (d *Desk) visit(client *activity.Client) *Exchange {
-	return &Exchange{
-		desk: d, page: client, from: throttle.Network(client.Address),
-		peer: &envelope.Peer{Addr: netip.AddrPortFrom(client.Address, 0)},
-	}
+	x := &Exchange{desk: d, page: client, peer: &envelope.Peer{Addr: netip.AddrPortFrom(client.Address, 0)}}
+	x.from = x.source()
+	return x
 }
 
 // chosen returns the credential of the password that a person chose, nil if
 // it is not that. It runs Argon2id once, whoever it is, and remembers nothing:
 // on a page a password that was right before must not answer quicker, since
 // its code may be wrong.
-func (d *Desk) chosen(ctx context.Context, claim *claim, password string) (*record.Credential, error) {
+func (d *Desk) chosen(ctx context.Context, claim *claim, password string, a throttle.Attempt) (*record.Credential, error) {
 	p, err := secret.Prepare(password)
 	if err != nil {
 		return nil, nil // it tells nothing of the account: no hash is needed to hide it
@@ -91,7 +90,7 @@ func (d *Desk) chosen(ctx context.Context, claim *claim, password string) (*reco
 			}
 		}
 	}
-	done, err := d.hasher.Turn(ctx)
+	done, err := d.enter(ctx, a)
 	if err != nil {
 		return nil, err
 	}

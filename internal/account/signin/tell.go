@@ -5,6 +5,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
+	"gatepost/internal/account/throttle"
 	"gatepost/internal/activity"
 )
 
@@ -13,6 +14,19 @@ import (
 // nothing is told but where it was tried from: people type their password
 // into the wrong field.
 func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credential) {
+	e := x.event(outcome, why, c)
+	x.desk.o.Tried(&e)
+}
+
+// tellRefused tells of a refusal, and whether only more was lacking than the
+// secret that was shown: so it is with a password that was phished.
+func (x *Exchange) tellRefused(cause error) {
+	e := x.event(activity.Refused, reason(cause), nil)
+	e.Knew = errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
+	x.desk.o.Tried(&e)
+}
+
+func (x *Exchange) event(outcome activity.Outcome, why string, c *record.Credential) activity.Event {
 	e := activity.Event{
 		Outcome: outcome, Detail: why, Mechanism: x.mechanism,
 		Client: x.client(),
@@ -27,7 +41,7 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 		}
 		e.Credential += x.with
 	}
-	x.desk.o.Tried(&e)
+	return e
 }
 
 // client is who signs in.
@@ -42,6 +56,12 @@ func (x *Exchange) client() activity.Client {
 	return c
 }
 
+// source is where the throttle sees the client.
+func (x *Exchange) source() throttle.Source {
+	e := activity.Event{Mechanism: x.mechanism, Client: x.client()}
+	return throttle.From(e.Client.Address, e.Device())
+}
+
 // reasons say in words for people why a sign-in failed. What a client sent is
 // never among them.
 var reasons = []struct {
@@ -52,6 +72,7 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errRevoked, "the certificate was revoked"},
 	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
 	{errCode, "the password was right, but the code was not, or there was none"},
 	{errAuthzID, "it asked to act as somebody else"},
@@ -59,6 +80,10 @@ var reasons = []struct {
 }
 
 func reason(cause error) string {
+	var b *barred
+	if errors.As(cause, &b) {
+		return b.text()
+	}
 	for _, r := range reasons {
 		if errors.Is(cause, r.cause) {
 			return r.text

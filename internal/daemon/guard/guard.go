@@ -16,6 +16,8 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/hook"
+	"gatepost/internal/lock"
 	"gatepost/internal/place"
 	"gatepost/internal/store"
 )
@@ -33,6 +35,9 @@ type Options struct {
 type Settings struct {
 	Kept   time.Duration // how long activity is kept
 	Places []string      // files that tell where addresses are
+	// LockURL is where the links in alerts lead, the token follows; empty: there
+	// is no door for them.
+	LockURL string
 }
 
 // Guard is all of it.
@@ -43,11 +48,19 @@ type Guard struct {
 	// Account finds one by its address. It is set before anything is asked
 	// of the guard: accounts tell the book, and so are made after it.
 	Account func(context.Context, addr.Address) (account.Account, error)
+	// AddressOf names an account, and Lock freezes one, by its id; they are set
+	// likewise.
+	AddressOf func(context.Context, int64) (addr.Address, error)
+	Lock      func(ctx context.Context, id int64, why string) (addr.Address, error)
+	Hooks     *hook.Hooks
+	Links     *lock.Links
+
 	// Submit hands over mail of our own; it is set before Tend.
 	Submit func(context.Context, *envelope.Envelope, func(io.Writer) error) error
 
 	o      Options
 	kept   atomic.Int64
+	url    atomic.Pointer[string] // Settings.LockURL
 	places atomic.Pointer[place.Places]
 }
 
@@ -55,6 +68,8 @@ type Guard struct {
 // closed.
 func New(o Options) *Guard {
 	g := &Guard{o: o}
+	g.Hooks = hook.New(hook.Options{DB: o.Store, Clock: o.Clock, Log: o.Log, Random: o.Random, Sinks: []string{AlertHook}})
+	g.Links = lock.New(lock.Options{DB: o.Store, Clock: o.Clock, Random: o.Random, Freezer: freezer{g}})
 	g.Book = activity.New(activity.Options{DB: o.Store, Clock: o.Clock, Log: o.Log, Locate: func(c *activity.Client) {
 		ip := c.Address
 		if !ip.IsValid() {
@@ -74,6 +89,7 @@ func (g *Guard) Set(s Settings) {
 	}
 	g.places.Store(places)
 	g.kept.Store(int64(s.Kept))
+	g.url.Store(&s.LockURL)
 }
 
 // Close writes what is not written yet.
@@ -89,6 +105,7 @@ const pruneEvery = time.Hour
 // time, until ctx ends.
 func (g *Guard) Tend(ctx context.Context) {
 	var all sync.WaitGroup
+	all.Go(func() { g.Hooks.Tend(ctx) })
 	for _, chore := range []struct {
 		fault string
 		every time.Duration
@@ -96,6 +113,7 @@ func (g *Guard) Tend(ctx context.Context) {
 	}{
 		{"alerts could not be sent", alertEvery, g.tell},
 		{"old activity could not be removed", pruneEvery, g.prune},
+		{"old links could not be removed", pruneEvery, g.Links.Prune},
 	} {
 		all.Go(func() {
 			clock.Repeat(ctx, g.o.Clock, chore.every, func(ctx context.Context) {

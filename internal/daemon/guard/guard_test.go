@@ -107,7 +107,7 @@ func TestTend(t *testing.T) {
 		close(ended)
 	}()
 	resting := func() { // until each chore waits for its next time
-		for p.clock.Pending() != 2 {
+		for p.clock.Pending() != 4 { // with the webhook
 		}
 	}
 	resting()
@@ -138,11 +138,17 @@ func TestTend(t *testing.T) {
 // ask carries out a verb and returns the items.
 func (p *post) ask(verb string, args any, next control.Handler) (items []string, err error) {
 	p.t.Helper()
+	return p.askAs(p.t.Context(), verb, args, next)
+}
+
+// askAs is ask by somebody.
+func (p *post) askAs(ctx context.Context, verb string, args any, next control.Handler) (items []string, err error) {
+	p.t.Helper()
 	raw, err := json.Marshal(args)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	err = p.Handle(next)(p.t.Context(), verb, raw, func(item any, _ io.Reader) error {
+	err = p.Handle(next)(ctx, verb, raw, func(item any, _ io.Reader) error {
 		b, err := json.Marshal(item)
 		items = append(items, string(b))
 		return err
@@ -171,6 +177,10 @@ func TestHandle(t *testing.T) {
 	}
 	got, err := p.ask("activity", Asked{}, next)
 	if err != nil || len(got) != 2 || !strings.Contains(got[0], `"kind":"export"`) || !strings.Contains(got[1], `"kind":"backup"`) || len(asked) != 5 {
+		t.Errorf("%q, %v", got, err)
+	}
+	p.askAs(control.By(t.Context(), 4711<<10), "backup", control.None{}, next)
+	if got, err := p.ask("activity", Asked{}, next); err != nil || len(got) != 3 || !strings.Contains(got[2], `"operator":"uid 4824064"`) || strings.Contains(got[1], "operator") {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, a := range []Asked{{Account: "Anna@Example.org"}, {Kind: "export"}, {Account: anna, Kind: "export", Since: start}} {
@@ -216,18 +226,22 @@ func TestLetter(t *testing.T) {
 			Client: activity.Client{Protocol: activity.SMTP, Address: netip.MustParseAddr("192.0.2.1"), Name: evil},
 		}
 		a := activity.Alert{Kind: kind, Event: e, Detail: "the country (before: DE), the network", Last: true}
-		l := &letter{&a, addr.MustParse("postmaster@example.org"), addr.MustParse(anna), "<x@mx.example.org>", start}
+		l := &letter{&a, addr.MustParse("postmaster@example.org"), addr.MustParse(anna), "<x@mx.example.org>", start, ""}
 		var b bytes.Buffer
 		if err := l.write(&b); err != nil {
 			t.Fatal(err)
 		}
 		header, body, _ := strings.Cut(b.String(), "\r\n\r\n")
-		for _, want := range []string{"From: Gatepost <postmaster@example.org>", "To: <anna@example.org>", "Subject: " + subjects[kind], "Auto-Submitted: auto-generated"} {
+		for _, want := range []string{"From: Gatepost <postmaster@example.org>", "To: <anna@example.org>", "Subject: " + subject(kind), "Auto-Submitted: auto-generated"} {
 			if !strings.Contains(header, want) {
 				t.Errorf("%s: %q is not in\n%s", kind, want, header)
 			}
 		}
-		for _, want := range []string{"Sunday, 1 March 2026, at 12:00 UTC", `\x1b[2J\u202e\r\nSubject:`, "account freeze anna@example.org", "many such messages today", "Gatepost never asks"} {
+		remedy := "account freeze anna@example.org"
+		if kind == activity.AccountFrozen {
+			remedy = "account release anna@example.org"
+		}
+		for _, want := range []string{"Sunday, 1 March 2026, at 12:00 UTC", `\x1b[2J\u202e\r\nSubject:`, remedy, "many such messages today", "Gatepost never asks"} {
 			if !strings.Contains(strings.Join(strings.Fields(body), " "), want) {
 				t.Errorf("%s: %q is not in\n%s", kind, want, body)
 			}

@@ -84,6 +84,5 @@ func (g *Guard) noteExport(ctx context.Context, raw json.RawMessage) error {
 
 // note writes an event of a command.
 func (g *Guard) note(ctx context.Context, e *activity.Event) error {
-	e.Client.Protocol = activity.Command
 	return g.o.Store.Update(ctx, func(tx *store.Tx) error { return g.Book.Note(tx, e) })
 }

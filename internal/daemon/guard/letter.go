@@ -18,6 +18,7 @@ type letter struct {
 	to        addr.Address // the account
 	messageID string
 	now       time.Time
+	link      string // locks the account; empty: there is none
 }
 
 // write writes it in canonical form. Nothing of the header is a stranger's
@@ -25,7 +26,7 @@ type letter struct {
 func (l *letter) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: Gatepost <%s>\r\nTo: <%s>\r\n", l.from, l.to)
-	fmt.Fprintf(&b, "Subject: %s\r\n", l.subject())
+	fmt.Fprintf(&b, "Subject: %s\r\n", subject(l.Kind))
 	fmt.Fprintf(&b, "Date: %s\r\nMessage-ID: %s\r\n", message.Date(l.now), l.messageID)
 	b.WriteString("Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n" +
 		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
@@ -46,19 +47,23 @@ var subjects = map[activity.AlertKind]string{
 	activity.NewDevice:     "A sign-in to your mail with a new device or program",
 	activity.NewNetwork:    "A sign-in to your mail from a new network",
 	activity.OutdatedTLS:   "A program that reads or sends your mail is outdated",
+	activity.Stolen:        "Somebody has a password of your mail",
 	activity.Failures:      "Many failed attempts to sign in to your mail",
 	activity.PasswordSet:   "The password of your mail was changed",
 	activity.DeviceSet:     "A device was given a password for your mail",
 	activity.ForwardingSet: "Your mail now also goes elsewhere",
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
+	activity.AccountFrozen: "Your mail account was locked",
+	activity.AccountFreed:  "Your mail account was released",
 	activity.FactorSet:     "Your mail got a second factor",
 	activity.FactorGone:    "A second factor of your mail was taken away",
 	activity.CodeUsed:      "A recovery code signed in to your mail",
 	activity.CodesSet:      "New recovery codes were made for your mail",
 }
 
-func (l *letter) subject() string {
-	if s, ok := subjects[l.Kind]; ok {
+// subject says in a few words what an alert is about.
+func subject(kind activity.AlertKind) string {
+	if s, ok := subjects[kind]; ok {
 		return s
 	}
 	return "Something happened to your mail"
@@ -74,14 +79,36 @@ func (l *letter) paragraphs() []string {
 		"    " + e.Sentence(),
 	}
 	list = append(list, l.meaning()...)
-	list = append(list,
-		"If it was not you: change the password, from a device that you trust; or ask "+l.from.Unicode()+
-			" to stop all sign-ins at once, with: gatepost account freeze "+e.Account+". Mail still arrives then, and nothing is lost.",
-		"Whoever runs the server sees all that happened with: gatepost activity "+e.Account)
+	list = append(list, l.remedy()...)
+	list = append(list, "Whoever runs the server sees all that happened with: gatepost activity "+e.Account)
 	if l.Last {
 		list = append(list, "There were many such messages today. What else happens within a day is in that list, and is not told by mail.")
 	}
+	if l.link != "" {
+		return append(list, "Gatepost never asks for your password. The one link in this message can lock your account, and nothing else; what is behind it asks for no password either. A message that asks for one is not from Gatepost.")
+	}
 	return append(list, "Gatepost never asks for your password, and there is no link in this message. One that has a link, or asks, is not from Gatepost.")
+}
+
+// remedy says what to do if it was somebody else.
+func (l *letter) remedy() []string {
+	who, ask := l.Event.Account, "ask "+l.from.Unicode()
+	freeze := " with: gatepost account freeze " + who
+	const after = " Mail still arrives then, and nothing is lost."
+	switch {
+	case l.Kind == activity.AccountFrozen:
+		return []string{
+			"To undo it, whoever runs the server (" + l.from.Unicode() + ") looks at what happened and at what is held back (gatepost queue list --held; what its owner did not write: gatepost queue drop ID), sets another password, and releases it:",
+			"    gatepost account password " + who, "    gatepost account release " + who,
+		}
+	case l.link == "":
+		return []string{"If it was not you: change the password, from a device that you trust; or " + ask + " to stop all sign-ins at once," + freeze + "." + after}
+	}
+	return []string{
+		"If it was not you: lock the account at once. Opening this address changes nothing yet, a button there does; it holds for two weeks:",
+		"    " + l.link,
+		"Nobody can sign in then, what was sent and has not left is held back, and only whoever runs the server can undo it (or do it," + freeze + ")." + after,
+	}
 }
 
 // meaning says what it may be, and how to tell.
@@ -102,12 +129,19 @@ func (l *letter) meaning() []string {
 	case activity.Failures:
 		return []string{"So far in that hour: " + l.Detail + ". None of these got in.",
 			"Was it you? A phone or program that still has an old password tries it again and again; then these come from networks that you use. Otherwise somebody is guessing. A long password that you use nowhere else cannot be guessed."}
+	case activity.Stolen:
+		return []string{"Nobody got in. But a password that was shown was right, and only what else you ask for kept them out: a second factor, or the network that a device is for.",
+			"Was it you? A program that you set up with your main password, or a code that you mistyped, looks like this. If not, somebody has that password, from a page that only looked like ours perhaps: set another one, and take away the device if it was a device's."}
 	case activity.PasswordSet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Programs that have the old password will ask for the new one."}
 	case activity.DeviceSet:
 		return []string{"Was it you? Then all is well. Such a password can send and read mail until it is taken away."}
 	case activity.ForwardingSet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Somebody who broke in does this to read your mail when he cannot sign in any more; ask for it to be taken back, and look at what went there since."}
+	case activity.AccountFrozen:
+		return []string{"Nobody can sign in to it now, whoever was signed in is out, and what it sent and has not left yet is held back. Mail still arrives, and nothing is lost."}
+	case activity.AccountFreed:
+		return []string{"It can be signed in to again, and what was held back of what it sent may leave. Was it you, or somebody whom you asked? Then all is well."}
 	case activity.RecoverySet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
 	case activity.FactorSet:
