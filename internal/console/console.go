@@ -120,7 +120,7 @@ func (c *Console) routes() {
 		"POST /factors/{id}/remove": c.posted(c.fresh(c.removeFactor)),
 
 		"GET /devices":              c.signed(c.devicesPage),
-		"POST /devices":             c.posted(c.fresh(c.addDevice, "name")),
+		"POST /devices":             c.posted(c.fresh(c.addDevice, "name", "scope", "days", "networks")),
 		"POST /devices/{id}/remove": c.posted(c.fresh(c.removeDevice)),
 
 		"GET /sessions":             c.signed(c.sessionsPage),
@@ -174,8 +174,21 @@ func (c *Console) SignInURL(next string) string { return with("/sign-in", next) 
 // uses it.
 func (c *Console) ConfirmURL(next string) string { return with("/confirm", next) }
 
-// Render answers with a page in the layout of the console.
+// Render answers with a page of another package, in the layout of the console
+// and under its title.
 func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
+	framed, err := c.pages.Content("other", struct {
+		Title   string
+		Content template.HTML
+	}{title, content})
+	if err != nil {
+		c.failed(w, r, err)
+		return
+	}
+	c.render(w, r, status, title, framed)
+}
+
+func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
 	f := page.Frame{Title: title, Host: c.o.Hostname.Unicode()}
 	if v, err := c.visitor(r); err == nil {
 		f.Account = v.account.Address.Unicode()
@@ -194,7 +207,7 @@ func (c *Console) show(w http.ResponseWriter, r *http.Request, status int, title
 		c.failed(w, r, err)
 		return
 	}
-	c.Render(w, r, status, title, content)
+	c.render(w, r, status, title, content)
 }
 
 // message answers with a few words and a way out.

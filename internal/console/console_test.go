@@ -22,6 +22,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/api"
 	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
@@ -308,8 +309,8 @@ func TestSessions(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	one, two, other := h.enter(anna), h.enter(anna), h.enter(ben)
-	var list []sessionView
-	read := func(v *visit) []sessionView {
+	var list []api.Session
+	read := func(v *visit) []api.Session {
 		t.Helper()
 		list = nil
 		if w := v.call("GET", "/api/sessions", ""); w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &list) != nil {

@@ -4,7 +4,8 @@ import (
 	"context"
 	"net/http"
 
-	"gatepost/internal/console/api"
+	"gatepost/internal/activity"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/page"
 	"gatepost/internal/store"
 )
@@ -19,13 +20,8 @@ func (c *Console) declined(w http.ResponseWriter, r *http.Request, err error, ag
 	again(page.Sentence(err))
 }
 
-// declined is what the API tells of a change that the directory did not make.
-func declined(err error) error {
-	if err == nil || store.Failed(err) {
-		return err
-	}
-	return api.Refuse(http.StatusUnprocessableEntity, err.Error())
+// by returns the context of a change that whoever asks makes, which is noted
+// with it.
+func (c *Console) by(r *http.Request) context.Context {
+	return activity.By(r.Context(), browser.Client(r))
 }
-
-// by returns the context of a change that whoever asks makes.
-func (c *Console) by(r *http.Request) context.Context { return r.Context() }
