@@ -42,8 +42,8 @@ type Server struct {
 	certs   *acme.Certificates // nil: they come from elsewhere
 	poke    chan struct{}      // has them looked after at once
 	console *console.Console
-	pages   []*web.Server      // behind the doors of HTTP
-	web     *web.Server        // of the metrics
+	pages   []*web.Server // behind the doors of HTTP
+	web     *web.Server   // of the metrics
 	control *control.Server
 
 	mu      sync.Mutex    // one reload at a time; guards what follows
@@ -106,7 +106,7 @@ func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) 
 			return err
 		},
 		func(ctx context.Context) error { return s.parts.directory.Recall(ctx) },
-		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openOAuth, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())
