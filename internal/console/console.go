@@ -100,7 +100,7 @@ func (c *Console) Handle(pattern string, h http.Handler) { c.mux.Handle(pattern,
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	protect(w.Header())
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	c.mux.ServeHTTP(w, r)
+	c.mux.ServeHTTP(w, r.WithContext(activity.By(r.Context(), client(r)))) // so that changes are told with who asked
 }
 
 // maxBody bounds what is read of a request, in octets: the largest is a new
