@@ -14,7 +14,7 @@ import (
 func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
-		a.freeze(), a.release(),
+		a.device(), a.clientCertificate(), a.freeze(), a.release(),
 		a.accountRemove())
 }
 

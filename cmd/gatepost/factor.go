@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"rsc.io/qr"
 
 	"gatepost/internal/control"
 	"gatepost/internal/daemon/operate"
@@ -140,39 +139,12 @@ func one[T any](ctx context.Context, op *operate.Operator, verb string, args any
 }
 
 func showSetup(out io.Writer, s control.AppSetup) error {
-	code, err := qr.Encode(s.URI, qr.M)
-	if err != nil {
+	fmt.Fprint(out, "Scan this with the app:\n\n")
+	if err := printQR(out, s.URI); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Scan this with the app:\n\n%s\nor type the secret:\n\n    %s\n\nor open:\n\n    %s\n\n", blocks(code), grouped(s.Secret), escape(s.URI))
+	fmt.Fprintf(out, "\nor type the secret:\n\n    %s\n\nor open:\n\n    %s\n\n", grouped(s.Secret), escape(s.URI))
 	return nil
-}
-
-// quiet is the white space around a QR code, in modules: ISO 18004 wants four.
-const quiet = 4
-
-// blocks draws a QR code, two rows of it in one line of text. It is drawn in
-// reverse, white modules as full blocks, since most terminals are dark; a
-// reader takes either.
-func blocks(code *qr.Code) string {
-	white := func(x, y int) bool { return !code.Black(x, y) }
-	var b strings.Builder
-	for y := -quiet; y < code.Size+quiet; y += 2 {
-		for x := -quiet; x < code.Size+quiet; x++ {
-			switch upper, lower := white(x, y), white(x, y+1); {
-			case upper && lower:
-				b.WriteRune('\u2588')
-			case upper:
-				b.WriteRune('\u2580')
-			case lower:
-				b.WriteRune('\u2584')
-			default:
-				b.WriteByte(' ')
-			}
-		}
-		b.WriteByte('\n')
-	}
-	return b.String()
 }
 
 // grouped puts a space after each four letters.

@@ -28,7 +28,8 @@
 // # Credentials
 //
 // Passwords are kept as Argon2id, and as SCRAM keys sealed with a key that is
-// not in the store; device passwords as SHA-256 and SCRAM keys. What people
+// not in the store; device passwords as SHA-256 and SCRAM keys; of a
+// certificate that was issued to a device its SHA-256. What people
 // choose must pass the policy of package passwords, whichever way it is set;
 // how strong it was, and a mark by which two that are the same are known, are
 // sealed beside the hash. The hashes of the last ones are kept too.
@@ -40,9 +41,10 @@
 // # Rooms
 //
 // record holds the queries; signin the making and checking of credentials,
-// with secret (hashes), sasl (messages), factor (codes and passkeys) and
-// throttle (guessing) under it; enrol the second factors that people add;
-// recent the bounded map of the caches. What is here decides.
+// with secret (hashes), sasl (messages), terms (what a device may do),
+// clientcert (certificates), factor (codes and passkeys) and throttle
+// (guessing) under it; enrol the second factors that people add; recent the
+// bounded map of the caches. What is here decides.
 //
 // # Trust and limits
 //
@@ -61,13 +63,16 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"gatepost/internal/account/clientcert"
 	"gatepost/internal/account/enrol"
 	"gatepost/internal/account/factor"
 	"gatepost/internal/account/recent"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
 	"gatepost/internal/account/signin"
+	"gatepost/internal/account/terms"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
@@ -95,6 +100,7 @@ type (
 	Domain   = record.Domain
 	Alias    = record.Alias
 	Device   = record.DeviceInfo
+	Terms    = terms.Terms
 	Exchange = signin.Exchange
 )
 
@@ -151,6 +157,9 @@ type Directory struct {
 	signin      *signin.Desk
 	sent        sent
 	later       later
+	ending      ending
+	issuer      issuer
+	certs       clientcert.Trusted
 
 	freezing sync.Mutex // one change of what is frozen at a time, with what follows from it
 	outbox   Outbox     // nil: nobody sends
@@ -190,18 +199,22 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 	d.signin = signin.New(desk{d}, signin.Options{
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,
-		SignIns: &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
+		Certificates: &d.certs,
+		SignIns:      &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
 		Tried: tried(o.Activity),
 	})
 	return d
 }
+
+// Now returns the time by which credentials expire.
+func (d *Directory) Now() time.Time { return d.o.Clock.Now() }
 
 // Close writes down what was kept back.
 func (d *Directory) Close() { d.later.close() }
 
 // Mechanisms returns the SASL mechanisms that may be offered on a
 // connection, the strongest first; none without TLS.
-func (d *Directory) Mechanisms(t *tls.ConnectionState) []string { return signin.Mechanisms(t) }
+func (d *Directory) Mechanisms(t *tls.ConnectionState) []string { return d.signin.Mechanisms(t) }
 
 // Start begins an exchange in which the peer signs in. mechanism is matched
 // without case and must be one that Mechanisms names for the connection: an

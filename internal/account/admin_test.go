@@ -242,7 +242,7 @@ func TestRemoveAccount(t *testing.T) {
 	h.alias("other@example.org", "henryx@example.org")
 	henry := addr.MustParse("henry@example.org")
 	before, _ := h.Account(ctx, henry)
-	if _, _, err := h.AddDevice(ctx, henry, "phone"); err != nil {
+	if _, _, err := h.AddDevice(ctx, henry, "phone", Terms{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Spend(ctx, "henry@example.org", 100); err != nil {
@@ -380,7 +380,7 @@ func TestDevices(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("henry@example.org", "anna@example.org")
 	henry := addr.MustParse("henry@example.org")
-	dev, pw, err := h.AddDevice(ctx, henry, "phone")
+	dev, pw, err := h.AddDevice(ctx, henry, "phone", Terms{})
 	if err != nil || len(pw) < 26 || dev.Name != "phone" || dev.Created != start || dev.ID == 0 {
 		t.Fatalf("%+v, %v", dev, err)
 	}
@@ -388,10 +388,10 @@ func TestDevices(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for _, name := range []string{"", "a\nb", strings.Repeat("x", 101)} {
-		_, _, err := h.AddDevice(ctx, henry, name)
+		_, _, err := h.AddDevice(ctx, henry, name, Terms{})
 		says(t, "a device's name", err, "a device needs a name")
 	}
-	_, _, err = h.AddDevice(ctx, addr.MustParse("nobody@example.org"), "phone")
+	_, _, err = h.AddDevice(ctx, addr.MustParse("nobody@example.org"), "phone", Terms{})
 	says(t, "nobody's device", err, "there is no account")
 	says(t, "another's device", h.RemoveDevice(ctx, addr.MustParse("anna@example.org"), dev.ID), "has no device password")
 	says(t, "the password is no device", h.RemoveDevice(ctx, henry, 1), "has no device password")
@@ -481,7 +481,7 @@ func TestSignInFollowsTheAccount(t *testing.T) {
 	}
 	const next = "another quite good one"
 	expect("at first", password, true)
-	_, phone, err := h.AddDevice(ctx, henry, "phone")
+	_, phone, err := h.AddDevice(ctx, henry, "phone", Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -570,7 +570,7 @@ func TestAccountIsReplacedWhileHashing(t *testing.T) {
 	hook = replace
 	says(t, "set password", h.SetPassword(ctx, henry, "the first owner's cupboard"), "there is no account")
 	hook = replace
-	_, _, err := h.AddDevice(ctx, henry, "the first owner's")
+	_, _, err := h.AddDevice(ctx, henry, "the first owner's", Terms{})
 	says(t, "add device", err, "there is no account")
 	if got, err := h.signIn("henry@example.org", password, "192.0.2.1"); got == "" {
 		t.Errorf("the second owner: %v", err)
@@ -595,7 +595,7 @@ func TestLastUse(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("henry@example.org")
 	henry := addr.MustParse("henry@example.org")
-	_, pw, err := h.AddDevice(ctx, henry, "phone")
+	_, pw, err := h.AddDevice(ctx, henry, "phone", Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,10 @@ func TestCheck(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("anna@example.org", "admin@example.org")
 	h.alias("x@example.org", "anna@example.org")
-	if _, _, err := h.AddDevice(ctx, addr.MustParse("anna@example.org"), "phone"); err != nil {
+	if _, _, err := h.AddDevice(ctx, addr.MustParse("anna@example.org"), "phone", Terms{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.IssueCertificate(ctx, addr.MustParse("anna@example.org"), "laptop", Terms{}, request(t)); err != nil {
 		t.Fatal(err)
 	}
 	if list := h.found(h.keys); len(list) > 0 {
@@ -56,11 +59,15 @@ func TestCheck(t *testing.T) {
 		{`UPDATE credential SET sha256 = '' WHERE kind = 'device'`, "A device password of anna@example.org cannot be used to sign in: its hash is damaged."},
 		{`UPDATE credential SET scram = SUBSTR(scram, 2) WHERE id = 1`, "A password of anna@example.org cannot be used to sign in: keys: cannot be unsealed"},
 		{`UPDATE credential SET kind = 'x' WHERE id = 1`, `A password of anna@example.org cannot be used to sign in: there is no kind "x".`},
+		{`UPDATE credential SET scope = 'x' WHERE kind = 'device'`, "A device password of anna@example.org cannot be used to sign in: what it is good for is damaged."},
+		{`UPDATE credential SET networks = 'home' WHERE kind = 'certificate'`, "A certificate of anna@example.org cannot be used to sign in: what it is good for is damaged."},
+		{`UPDATE authority SET certificate = 'x'`, "An authority for certificates of users is damaged"},
+		{`UPDATE authority SET key_name = 'signer-none'`, "The key of the authority for certificates of users cannot be read"},
 		{`UPDATE account SET role = 'x' WHERE id = 1`, `The account anna@example.org has the role "x", which is none.`},
 		{`UPDATE account SET local = 'Anna' WHERE id = 1`, `Account 1 has the address`},
 		{`DELETE FROM alias_target`, "The alias x@example.org leads nowhere."},
 		{`UPDATE sequence SET next = 2 WHERE name = 'account'`, "The sequence account goes on with 2, and 2 is given already."},
-		{`UPDATE sequence SET next = 2 WHERE name = 'credential'`, "The sequence credential goes on with 2, and 3 is given already."},
+		{`UPDATE sequence SET next = 2 WHERE name = 'credential'`, "The sequence credential goes on with 2, and 4 is given already."},
 	} {
 		list := h.found(h.keys, c.spoil)
 		if c.want == "Account 1 has the address" && len(list) > 1 {

@@ -111,7 +111,8 @@ func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAcco
 		all = slices.DeleteFunc(all, func(a Account) bool { return a.Address.Domain != name })
 		d.orphan(all...)
 	}
-	return d.update(ctx, func(tx *store.Tx) ([]int64, error) {
+	var ended []Ended
+	err := d.update(ctx, func(tx *store.Tx) ([]int64, error) {
 		dom, err := findDomain(tx, name)
 		if err != nil {
 			return nil, err
@@ -131,8 +132,12 @@ func (d *Directory) RemoveDomain(ctx context.Context, name addr.Domain, withAcco
 			if err := d.note(tx, activity.AccountRemoved, a, ""); err != nil {
 				return nil, err
 			}
-			ids = append(ids, a.ID)
+			ids, ended = append(ids, a.ID), append(ended, Ended{Account: a.Address})
 		}
 		return ids, record.DeleteDomain(tx, name)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
+	return err
 }

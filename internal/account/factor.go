@@ -102,12 +102,17 @@ func (d *Directory) TOTPStart(ctx context.Context, a addr.Address) (AppSetup, er
 // it is the first factor of the account, recovery codes are returned, the only
 // time that anybody sees them; from then on the password opens no mail.
 func (d *Directory) TOTPConfirm(ctx context.Context, a addr.Address, state, name, code string, c activity.Client) (codes []string, err error) {
+	var ended []Ended
 	err = d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if codes, err = d.enrol.ConfirmTOTP(tx, p, state, name, code); err != nil {
 			return err
 		}
+		ended = endedOf(p, record.Password) // it opens no mail any more
 		return d.noteBy(tx, activity.FactorAdded, p.Account, enrol.App+" "+name, c)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
 	return codes, err
 }
 

@@ -212,7 +212,7 @@ func TestMailWithFactor(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("anna@example.org")
 	anna := addr.MustParse("anna@example.org")
-	_, device, err := h.AddDevice(ctx, anna, "phone")
+	_, device, err := h.AddDevice(ctx, anna, "phone", Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestOwes(t *testing.T) {
 	h := newHouse(t)
 	h.domain("example.org")
 	h.accounts("anna@example.org", "admin@example.org")
-	_, device, err := h.AddDevice(ctx, addr.MustParse("admin@example.org"), "phone")
+	_, device, err := h.AddDevice(ctx, addr.MustParse("admin@example.org"), "phone", Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

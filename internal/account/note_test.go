@@ -52,7 +52,7 @@ func TestChangesAreNoted(t *testing.T) {
 		{func() error { return h.SetAccount(ctx, anna, Settings{Role: &admin}) }, nil},
 		{func() error { return h.Freeze(ctx, anna) }, []string{"frozen anna@example.org"}},
 		{func() error { return h.Release(ctx, anna) }, []string{"released anna@example.org"}},
-		{func() (err error) { device, _, err = h.AddDevice(ctx, anna, "phone"); return err }, []string{"device-added anna@example.org phone"}},
+		{func() (err error) { device, _, err = h.AddDevice(ctx, anna, "phone", Terms{}); return err }, []string{"device-added anna@example.org phone"}},
 		{func() error { return h.RemoveDevice(ctx, anna, device.ID) }, []string{"device-removed anna@example.org phone"}},
 		{func() error { return h.AddAlias(ctx, info, []addr.Address{anna}) }, []string{"alias-set  info@example.org to anna@example.org"}},
 		{func() error { return h.SetAlias(ctx, info, []addr.Address{anna, away}) }, []string{

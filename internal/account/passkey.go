@@ -88,6 +88,7 @@ func (d *Directory) PasskeyConfirm(ctx context.Context, a addr.Address, state, n
 	if err != nil {
 		return nil, err
 	}
+	var ended []Ended
 	err = d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if p.ID != before.ID { // removed and made again meanwhile
 			return errNoAccount(a)
@@ -95,8 +96,12 @@ func (d *Directory) PasskeyConfirm(ctx context.Context, a addr.Address, state, n
 		if codes, err = d.enrol.AddPasskey(tx, p, d.party.Site(), name, made); err != nil {
 			return err
 		}
+		ended = endedOf(p, record.Password) // it opens no mail any more
 		return d.noteBy(tx, activity.FactorAdded, p.Account, enrol.Passkey+" "+name, c)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
 	return codes, err
 }
 

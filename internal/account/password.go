@@ -34,7 +34,8 @@ func (d *Directory) choose(s string, who passwords.Person) (secret.Password, pas
 	return p, rating, err
 }
 
-// SetPassword replaces the password. Device passwords stay. A
+// SetPassword replaces the password, and ends the sessions that were signed
+// in with the former one. Device passwords stay. A
 // *passwords.Refusal says why one may not be had.
 func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password string) error {
 	before, names, former, err := d.history(ctx, a)
@@ -57,7 +58,8 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 	if err != nil {
 		return err
 	}
-	return d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) error {
+	var ended []Ended
+	err = d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) error {
 		if now.ID != before.ID { // removed and made again while we hashed
 			return errNoAccount(a)
 		}
@@ -67,11 +69,16 @@ func (d *Directory) SetPassword(ctx context.Context, a addr.Address, password st
 		if err := retire(tx, now, policy.History); err != nil {
 			return err
 		}
+		ended = endedOf(now, record.Password)
 		if _, err := d.signin.Keep(tx, now.ID, fresh, d.o.Clock.Now()); err != nil {
 			return err
 		}
 		return d.note(tx, activity.Password, now.Account, "")
 	})
+	if err == nil {
+		d.End(ended...)
+	}
+	return err
 }
 
 // history returns an account with its other names and the hashes of its

@@ -203,7 +203,7 @@ func TestRunOut(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("henry@example.org")
 	henry := addr.MustParse("henry@example.org")
-	_, phone, err := h.AddDevice(ctx, henry, "phone")
+	_, phone, err := h.AddDevice(ctx, henry, "phone", Terms{})
 	if err != nil {
 		t.Fatal(err)
 	}

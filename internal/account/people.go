@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
@@ -13,14 +11,6 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/passwords"
 	"gatepost/internal/store"
-)
-
-const (
-	// maxDevices bounds the device passwords of an account: each is tried
-	// at every sign-in.
-	maxDevices = 50
-	// maxDeviceName bounds what a device is called, in octets.
-	maxDeviceName = 100
 )
 
 func errNoAccount(a addr.Address) error {
@@ -154,7 +144,8 @@ type Settings struct {
 
 // SetAccount changes an account's settings.
 func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) error {
-	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+	var ended []Ended
+	err := d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if s.Role != nil && *s.Role != p.Role {
 			if _, err := ParseRole(string(*s.Role)); err != nil {
 				return err
@@ -162,6 +153,9 @@ func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) 
 			p.Role = *s.Role
 			if err := d.note(tx, activity.Role, p.Account, string(p.Role)); err != nil {
 				return err
+			}
+			if d.Owes(p.Account) {
+				ended = endedOf(p, record.Password) // it opens no mail before there is a second factor
 			}
 		}
 		if s.Recovery != nil {
@@ -182,6 +176,10 @@ func (d *Directory) SetAccount(ctx context.Context, a addr.Address, s Settings) 
 		}
 		return record.UpdateAccount(tx, p.Account)
 	})
+	if err == nil {
+		d.End(ended...)
+	}
+	return err
 }
 
 // RemoveAccount removes an account with its credentials and factors. It leaves the lists
@@ -195,7 +193,7 @@ func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
 		return err
 	}
 	d.orphan(who)
-	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
+	err = d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
 		if err := record.DropTarget(tx, p.Address); err != nil {
 			return err
 		}
@@ -204,68 +202,8 @@ func (d *Directory) RemoveAccount(ctx context.Context, a addr.Address) error {
 		}
 		return d.note(tx, activity.AccountRemoved, p.Account, "")
 	})
-}
-
-// AddDevice makes a device password, which one program or device has for
-// itself, so that it can be taken away alone. It is returned the only time
-// that anybody sees it.
-func (d *Directory) AddDevice(ctx context.Context, a addr.Address, name string) (dev Device, password string, err error) {
-	if name == "" || len(name) > maxDeviceName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return Device{}, "", fmt.Errorf("a device needs a name of at most %d octets", maxDeviceName)
+	if err == nil {
+		d.End(Ended{Account: a})
 	}
-	before, err := d.person(ctx, a)
-	if err != nil {
-		return Device{}, "", err
-	}
-	fresh, p, err := d.signin.NewDevice(name, before.Salt, before.Iterations)
-	if err != nil {
-		return Device{}, "", err
-	}
-	dev = Device{Name: name, Created: time.Unix(d.o.Clock.Now().Unix(), 0).UTC()}
-	err = d.onAccount(ctx, a, func(tx *store.Tx, now *record.Person) (err error) {
-		devices, err := record.ReadDevices(tx, now.ID)
-		switch {
-		case err != nil:
-			return err
-		case now.ID != before.ID:
-			return errNoAccount(a)
-		case len(devices) >= maxDevices:
-			return fmt.Errorf("%s has %d device passwords, which is the most; remove one first", a.Unicode(), maxDevices)
-		}
-		if dev.ID, err = d.signin.Keep(tx, now.ID, fresh, dev.Created); err != nil {
-			return err
-		}
-		return d.note(tx, activity.DeviceAdded, now.Account, name)
-	})
-	if err != nil {
-		return Device{}, "", err
-	}
-	return dev, string(p), nil
-}
-
-// Devices returns the device passwords of an account, the oldest first.
-func (d *Directory) Devices(ctx context.Context, a addr.Address) (list []Device, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error {
-		p, err := findPerson(tx, a)
-		if err != nil {
-			return err
-		}
-		list, err = record.ReadDevices(tx, p.ID)
-		return err
-	})
-	return list, err
-}
-
-// RemoveDevice takes a device password away.
-func (d *Directory) RemoveDevice(ctx context.Context, a addr.Address, id int64) error {
-	return d.onAccount(ctx, a, func(tx *store.Tx, p *record.Person) error {
-		err := record.DeleteDevice(tx, p.ID, id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return fmt.Errorf("%s has no device password %d", a.Unicode(), id)
-		case err != nil:
-			return err
-		}
-		return d.note(tx, activity.DeviceRemoved, p.Account, deviceName(p, id))
-	})
+	return err
 }

@@ -68,6 +68,9 @@ const (
 	FactorRemoved  Kind = "factor-removed"
 	RecoveryUsed   Kind = "recovery-code-used" // it signed somebody in
 	CodesMade      Kind = "codes-made"         // new recovery codes
+
+	CertificateIssued  Kind = "certificate-issued"  // a device got a certificate to sign in with
+	CertificateRevoked Kind = "certificate-revoked" // and lost it
 )
 
 // Outcome says how it ended.
@@ -152,6 +155,7 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		CertificateIssued, CertificateRevoked,
 		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}
 }

@@ -318,6 +318,8 @@ func TestSentences(t *testing.T) {
 		`The account anna@example.org was frozen.`:                                                               {Kind: Frozen, Account: anna, Client: Client{Protocol: Web}},
 		`Mail that reaches anna@example.org was made to go elsewhere too: info@example.org to evil@example.net.`: {Kind: Forwarding, Account: anna, Detail: "info@example.org to evil@example.net"},
 		`The device "\x1b]0;" of anna@example.org got a password.`:                                               {Kind: DeviceAdded, Account: anna, Detail: "\x1b]0;"},
+		`The device "phone" of anna@example.org got a certificate.`:                                              {Kind: CertificateIssued, Account: anna, Detail: "phone"},
+		`The certificate of the device "phone" of anna@example.org was revoked.`:                                 {Kind: CertificateRevoked, Account: anna, Detail: "phone"},
 	} {
 		if e.Kind == "" {
 			e.Kind = SignIn

@@ -48,6 +48,10 @@ func (e *Event) what() string {
 		return fmt.Sprintf("The device %q of %s got a password", e.Detail, who)
 	case DeviceRemoved:
 		return fmt.Sprintf("The password of the device %q of %s was taken away", e.Detail, who)
+	case CertificateIssued:
+		return fmt.Sprintf("The device %q of %s got a certificate", e.Detail, who)
+	case CertificateRevoked:
+		return fmt.Sprintf("The certificate of the device %q of %s was revoked", e.Detail, who)
 	case AccountAdded:
 		return "The account " + who + " was made"
 	case AccountRemoved:

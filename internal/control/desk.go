@@ -56,7 +56,11 @@ var verbs = map[string]verb{
 	"account.password": with((*Desk).setPassword), "account.remove": with((*Desk).removeAccount),
 	"account.freeze": with((*Desk).freezeAccount), "account.release": with((*Desk).releaseAccount),
 
-	"factor.list": with((*Desk).listFactors), "factor.totp": with((*Desk).startTOTP),
+	"account.device.add": with((*Desk).addDevice), "account.device.list": with((*Desk).listDevices),
+	"account.device.show": with((*Desk).showDevice), "account.device.remove": with((*Desk).removeDevice),
+	"account.certificate.issue": with((*Desk).issueCertificate), "account.certificate.list": with((*Desk).listClientCertificates),
+	"account.certificate.revoke": with((*Desk).revokeCertificate),
+	"factor.list":                with((*Desk).listFactors), "factor.totp": with((*Desk).startTOTP),
 	"factor.confirm": with((*Desk).confirmTOTP), "factor.codes": with((*Desk).makeCodes),
 	"factor.remove": with((*Desk).removeFactor), "factor.sites": with((*Desk).listSites),
 

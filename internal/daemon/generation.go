@@ -47,7 +47,7 @@ func (s *Server) newGeneration(cfg *config.Config) (*generation, error) {
 			Name:     d.Key,
 			Hostname: cfg.Hostname, Door: d.Door, Policy: doorPolicy{policy}, Spool: doorSpool{s.parts.spool},
 			Book:    s.parts.protection.Book,
-			TLS:     smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door),
+			TLS:     s.doorTLS(d.Door),
 			XClient: cfg.Front.XClient,
 			Limits:  sessionLimits(cfg.Limits),
 			Clock:   s.parts.clock, Random: rand.Reader, Log: s.log,
@@ -101,9 +101,30 @@ func (s *Server) door(ctx context.Context, d settings.Door) (listen.Options, err
 		Clock:            s.parts.clock, Log: s.log,
 	}
 	if d.Implicit {
-		o.TLS = smtpd.DoorTLS(s.parts.keys.ServerTLS(), d.Door)
+		o.TLS = s.doorTLS(d.Door)
 	}
 	return o, nil
+}
+
+// doorTLS returns the TLS settings of a door. Where people sign in they may
+// do so with a certificate; other servers are asked for none.
+func (s *Server) doorTLS(door envelope.Door) *tls.Config {
+	c := smtpd.DoorTLS(s.parts.keys.ServerTLS(), door)
+	if door == envelope.Submission {
+		s.parts.directory.AskCertificates(c)
+	}
+	return c
+}
+
+// endSessions ends those that were signed in with what has ended.
+func (s *Server) endSessions(e account.Ended) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.history {
+		for _, server := range g.servers {
+			server.End(e.Account.String(), e.Credential)
+		}
+	}
 }
 
 // sum adds up a counter of a door over all generations.

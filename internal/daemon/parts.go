@@ -139,7 +139,7 @@ func guardSettings(cfg *config.Config) guard.Settings {
 	return s
 }
 
-func (p *parts) openDirectory(context.Context) error {
+func (p *parts) openDirectory(ctx context.Context) error {
 	l := p.cfg.Limits
 	p.directory = account.New(p.db, p.keys, account.Options{
 		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
@@ -150,7 +150,7 @@ func (p *parts) openDirectory(context.Context) error {
 	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock
 	p.onClose(func() error { p.directory.Close(); return nil })
-	return nil
+	return p.directory.LoadAuthorities(ctx)
 }
 
 func (p *parts) openMailboxes(context.Context) (err error) {

@@ -182,6 +182,7 @@ func (s *Server) openDoors(ctx context.Context) error {
 		return err
 	}
 	s.adopt(g)
+	s.parts.directory.OnEnd(s.endSessions)
 	for _, w := range s.parts.keys.Warnings() {
 		s.log.Warn(w)
 	}

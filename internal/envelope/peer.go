@@ -27,6 +27,8 @@ type Peer struct {
 	ESMTP   bool   // greeted with EHLO
 	TLS     *tls.ConnectionState
 	Account string // address of the account that signed in; empty before
+
+	Credential int64 // that it signed in with; 0 before
 }
 
 // Verified reports whether the client may send to other servers.

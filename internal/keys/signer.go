@@ -2,7 +2,9 @@ package keys
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -23,6 +25,7 @@ type SignerKind string
 const (
 	RSA     SignerKind = "rsa" // of rsaBits
 	Ed25519 SignerKind = "ed25519"
+	ECDSA   SignerKind = "ecdsa" // P-256
 )
 
 // rsaBits is what everybody verifies, and what fits into the DNS: RFC 8301,
@@ -45,6 +48,8 @@ func (k *Keys) MakeSigner(kind SignerKind) (name string, err error) {
 		private, err = rsa.GenerateKey(rand.Reader, rsaBits)
 	case Ed25519:
 		_, private, err = ed25519.GenerateKey(k.o.Random)
+	case ECDSA:
+		private, err = ecdsa.GenerateKey(elliptic.P256(), k.o.Random)
 	default:
 		err = fmt.Errorf("no kind of key is called %q", kind)
 	}

@@ -63,26 +63,20 @@ func (s *session) exchange(ctx context.Context, x Exchange, response []byte) *sm
 			return s.authFailed(&envelope.AsError(err).Reply)
 		}
 		if done && len(challenge) == 0 {
-			return s.signedIn(x)
+			return s.signedIn(ctx, x)
 		}
 		var bad *smtp.Reply
 		if response, bad = s.challenge(challenge); response == nil {
 			return bad
 		}
 		if done && len(response) == 0 {
-			return s.signedIn(x)
+			return s.signedIn(ctx, x)
 		}
 		if done {
 			break
 		}
 	}
 	return s.authFailed(replyRounds)
-}
-
-func (s *session) signedIn(x Exchange) *smtp.Reply {
-	s.peer.Account = x.Account()
-	s.Counters.SignIns.Add(1)
-	return replySignedIn
 }
 
 // challenge sends a challenge and waits for the response. It is nil if there

@@ -15,6 +15,7 @@
 //	wire/       buffers, deadlines and lines of the connection
 //	helo.go, starttls.go, auth.go, mail.go, rcpt.go, data.go, bdat.go, minor.go, xclient.go
 //	            a file for each verb
+//	ended.go    what becomes of a session whose credential is taken away
 //	intake.go   what becomes of content: header, policy, draft, commit
 //	trace.go    the Received field
 //

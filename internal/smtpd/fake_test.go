@@ -158,7 +158,10 @@ func (s *store) all() []stored {
 }
 
 // users know one account, and PLAIN; CHATTY asks a second time after proof.
-type users struct{}
+type users struct {
+	until time.Time // when its credential is over
+	gone  bool      // it ended while the client signed in
+}
 
 func (users) Mechanisms(t *tls.ConnectionState) []string {
 	if t == nil {
@@ -167,11 +170,14 @@ func (users) Mechanisms(t *tls.ConnectionState) []string {
 	return []string{"PLAIN", "CHATTY"}
 }
 
-func (users) Start(mechanism string, _ *envelope.Peer) (Exchange, error) {
-	return &proof{chatty: mechanism == "CHATTY"}, nil
+func (u users) Start(mechanism string, _ *envelope.Peer) (Exchange, error) {
+	return &proof{users: u, chatty: mechanism == "CHATTY"}, nil
 }
 
-type proof struct{ chatty, asked bool }
+type proof struct {
+	users
+	chatty, asked bool
+}
 
 func (x *proof) Next(_ context.Context, response []byte) ([]byte, bool, error) {
 	if response == nil && !x.asked {
@@ -189,6 +195,10 @@ func (x *proof) Next(_ context.Context, response []byte) ([]byte, bool, error) {
 }
 
 func (x *proof) Account() string { return "user@testserver" }
+
+func (x *proof) Credential() (int64, time.Time) { return 7, x.until }
+
+func (x *proof) Holds(context.Context) bool { return !x.gone }
 
 var certificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

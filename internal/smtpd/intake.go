@@ -248,6 +248,10 @@ func (in *intake) commit(ctx context.Context, seen *smtp.Content) {
 		in.refuse(err)
 		return
 	}
+	if in.s.wire.Ended() { // the last moment: what is durable is delivered
+		in.refuse(&envelope.Error{Reply: *replyEnded})
+		return
+	}
 	e.Header = append(received(in.s, e, in.id), e.Header...)
 	if err := in.draft.Commit(e); err != nil {
 		in.refuse(err)

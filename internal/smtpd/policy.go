@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
+	"time"
 
 	"gatepost/internal/envelope"
 )
@@ -91,4 +92,11 @@ type Exchange interface {
 	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	// Account returns the address of the account, once done.
 	Account() string
+	// Credential returns what it signed in with, once done, and until when
+	// that is good; the zero time: for ever.
+	Credential() (id int64, until time.Time)
+	// Holds reports, once done, whether the credential still opens the door.
+	// It is asked when Server.End would find the session, so that one that
+	// ended while the client signed in is not missed.
+	Holds(ctx context.Context) bool
 }

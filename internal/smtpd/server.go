@@ -81,12 +81,13 @@ type Server struct {
 	mu       sync.Mutex
 	last     uint64 // number of the youngest session
 	sessions map[*session]struct{}
-	empty    chan struct{} // closed when draining and no session is left
+	signed   map[*session]grant // those of them that signed in
+	empty    chan struct{}      // closed when draining and no session is left
 }
 
 // New returns a server that serves nothing yet.
 func New(o Options) *Server {
-	s := &Server{o: o, sessions: map[*session]struct{}{}, empty: make(chan struct{})}
+	s := &Server{o: o, sessions: map[*session]struct{}{}, signed: map[*session]grant{}, empty: make(chan struct{})}
 	s.names = o.Name + "-" + strconv.FormatInt(o.Clock.Now().UnixMilli(), 36) + "-"
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -124,6 +125,7 @@ func (s *Server) leave(n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, n)
+	delete(s.signed, n)
 	s.Counters.Open.Add(-1)
 	if s.draining.Load() && len(s.sessions) == 0 {
 		close(s.empty)

@@ -56,6 +56,7 @@ type session struct {
 // budget is what a session has used up.
 type budget struct {
 	end      time.Time // of the session; zero for relay clients
+	expires  bool      // it is when what the client signed in with is over
 	greetBy  time.Time // when the client must have said EHLO
 	messages int       // accepted
 	commands int       // since the last of them, that brought none forward
@@ -122,6 +123,9 @@ func (s *session) next(ctx context.Context) {
 	if bad == nil {
 		bad = s.barred(c.Verb)
 	}
+	if s.wire.Ended() { // what came in the same read as the last command is not obeyed
+		bad = replyEnded
+	}
 	switch {
 	case bad != nil:
 		s.reply(bad)
@@ -161,6 +165,10 @@ func (s *session) unheard(err error) *smtp.Reply {
 	case errors.Is(err, wire.ErrBareLF):
 		s.end(err.Error())
 		return replyBareLF
+	case errors.Is(err, wire.ErrEnded):
+		return replyEnded
+	case errors.Is(err, wire.ErrTimeout) && s.outlived():
+		return replyEnded
 	case errors.Is(err, wire.ErrTimeout):
 		s.Counters.Timeouts.Add(1)
 		return replyTimeout

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatepost/internal/account/terms"
 	"gatepost/internal/addr"
 	"gatepost/internal/store"
 )
@@ -56,9 +57,10 @@ type Credential struct {
 	Kind   Kind
 	Name   string // of a device
 	Argon2 string // of a password: PHC
-	SHA256 []byte // of a device
+	SHA256 []byte // of a device, or of a certificate in DER
 	Scram  []byte // sealed; may be empty
 	Rating []byte // of a password: sealed; empty if it was never rated
+	Terms  terms.Terms
 	Set    time.Time
 	Used   atomic.Int64
 }
@@ -70,6 +72,8 @@ type Kind string
 const (
 	Password Kind = "password" // chosen by a person
 	Device   Kind = "device"   // made here for one program or device
+
+	Certificate Kind = "certificate" // issued here for one program or device
 )
 
 const accountColumns = `id, domain, local, role, quota, send_limit, frozen, created,
@@ -95,7 +99,7 @@ func ReadPerson(tx *store.Tx, a addr.Address) (*Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(`SELECT id, kind, name, argon2, sha256, scram, rating, created, used FROM credential WHERE account = ? ORDER BY id`, p.ID)
+	rows, err := tx.Query(`SELECT id, kind, name, argon2, sha256, scram, rating, `+termColumns+`, created, used FROM credential WHERE account = ? ORDER BY id`, p.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +107,13 @@ func ReadPerson(tx *store.Tx, a addr.Address) (*Person, error) {
 	for rows.Next() {
 		var (
 			c             Credential
+			good          termRow
 			created, used int64
 		)
-		if err := rows.Scan(&c.ID, &c.Kind, &c.Name, &c.Argon2, &c.SHA256, &c.Scram, &c.Rating, &created, &used); err != nil {
+		if err := rows.Scan(&c.ID, &c.Kind, &c.Name, &c.Argon2, &c.SHA256, &c.Scram, &c.Rating, &good.scope, &good.expires, &good.networks, &created, &used); err != nil {
 			return nil, err
 		}
+		c.Terms = good.terms()
 		c.Set = time.Unix(created, 0).UTC()
 		c.Used.Store(used)
 		p.Credentials = append(p.Credentials, &c)
@@ -209,9 +215,11 @@ func DeleteAccount(tx *store.Tx, id int64) error {
 
 // InsertCredential keeps a credential of an account.
 func InsertCredential(tx *store.Tx, account int64, c *Credential) error {
-	_, err := tx.Exec(`INSERT INTO credential (id, account, kind, name, argon2, sha256, scram, rating, created, used)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-		c.ID, account, string(c.Kind), c.Name, c.Argon2, full(c.SHA256), full(c.Scram), full(c.Rating), c.Set.Unix())
+	good := rowOf(c.Terms)
+	_, err := tx.Exec(`INSERT INTO credential (id, account, kind, name, argon2, sha256, scram, rating, `+termColumns+`, created, used)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		c.ID, account, string(c.Kind), c.Name, c.Argon2, full(c.SHA256), full(c.Scram), full(c.Rating),
+		good.scope, good.expires, good.networks, c.Set.Unix())
 	return err
 }
 
@@ -219,44 +227,6 @@ func InsertCredential(tx *store.Tx, account int64, c *Credential) error {
 func DeletePassword(tx *store.Tx, account int64) error {
 	_, err := tx.Exec(`DELETE FROM credential WHERE account = ? AND kind = 'password'`, account)
 	return err
-}
-
-// DeleteDevice removes a device password.
-func DeleteDevice(tx *store.Tx, account, id int64) error {
-	return found(tx.Exec(`DELETE FROM credential WHERE id = ? AND account = ? AND kind = 'device'`, id, account))
-}
-
-// ReadDevices returns the device passwords of an account, the oldest first.
-func ReadDevices(tx *store.Tx, account int64) ([]DeviceInfo, error) {
-	rows, err := tx.Query(`SELECT id, name, created, used FROM credential WHERE account = ? AND kind = 'device' ORDER BY id`, account)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []DeviceInfo
-	for rows.Next() {
-		var (
-			d             DeviceInfo
-			created, used int64
-		)
-		if err := rows.Scan(&d.ID, &d.Name, &created, &used); err != nil {
-			return nil, err
-		}
-		d.Created = time.Unix(created, 0).UTC()
-		if used > 0 {
-			d.Used = time.Unix(used, 0).UTC()
-		}
-		list = append(list, d)
-	}
-	return list, rows.Err()
-}
-
-// DeviceInfo is what may be shown of a device password.
-type DeviceInfo struct {
-	ID      int64
-	Name    string
-	Created time.Time
-	Used    time.Time // to the hour; zero: never
 }
 
 // SetUsed notes when a credential was last used.

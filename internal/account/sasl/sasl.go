@@ -1,6 +1,6 @@
 // Package sasl reads and writes the messages of the SASL mechanisms that
 // Gatepost offers: PLAIN (RFC 4616), LOGIN (an expired draft that many
-// clients still speak), SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC
+// clients still speak), EXTERNAL (RFC 4422, appendix A), SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC
 // 7677) with the tls-exporter binding (RFC 9266).
 //
 // It decides nothing about accounts: who a login is and which keys they have
@@ -23,6 +23,9 @@ const (
 	Scram     = "SCRAM-SHA-256"
 	Plain     = "PLAIN"
 	Login     = "LOGIN"
+
+	// External is offered by who knows the certificates that clients show.
+	External = "EXTERNAL"
 )
 
 // ErrMessage says that a message does not follow its mechanism's grammar.
@@ -64,6 +67,15 @@ func ParsePlain(message []byte) (authzid, login, password string, err error) {
 		return "", "", "", ErrMessage
 	}
 	return string(f[0]), string(f[1]), string(f[2]), nil
+}
+
+// ParseExternal reads the one message of EXTERNAL: RFC 4422, appendix A.1. It
+// is whom the client wants to act as; empty for whoever it is.
+func ParseExternal(response []byte) (authzid string, err error) {
+	if bytes.IndexByte(response, 0) >= 0 || !utf8.Valid(response) {
+		return "", ErrMessage
+	}
+	return string(response), nil
 }
 
 // ParseLogin reads one of the two responses of LOGIN.

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"gatepost/internal/account/clientcert"
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
@@ -55,7 +56,7 @@ type People interface {
 	Spend(ctx context.Context, p *record.Person, s Shown, c activity.Client) (bool, error)
 }
 
-// Options configure a Desk. All fields are required.
+// Options configure a Desk. All fields are required, but for Certificates.
 type Options struct {
 	Keys   *keys.Keys
 	Clock  clock.Clock
@@ -65,6 +66,8 @@ type Options struct {
 	Cost              secret.Cost
 	HashRuns          int  // Argon2id runs at once; one more is kept for places that accounts know
 	ScramForPasswords bool // keep and accept SCRAM keys of passwords that people chose
+
+	Certificates *clientcert.Trusted // of ours that clients may show; nil: none
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
@@ -126,16 +129,17 @@ var (
 	errCredential = errors.New("wrong credential")
 	errAuthzID    = errors.New("asked to act as somebody else")
 	errRunOut     = errors.New("the password has run out")
+	errRevoked    = errors.New("the certificate was revoked")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
-// of those that sasl.Mechanisms names for the connection: an *envelope.Error
+// of those that Mechanisms names for the connection: an *envelope.Error
 // otherwise.
 func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 	mechanism = strings.ToUpper(mechanism)
-	offered := sasl.Mechanisms(p.TLS)
+	offered := d.Mechanisms(p.TLS)
 	switch {
 	case len(offered) == 0:
 		// RFC 4954, section 6: the client may have shown its password
@@ -151,6 +155,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 		x.step = x.plain
 	case sasl.Login:
 		x.step = x.loginName
+	case sasl.External:
+		x.step = x.external
 	default:
 		var err error
 		if x.scram, err = sasl.NewConversation(mechanism, p.TLS, d.o.Random); err != nil {
@@ -163,4 +169,10 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 
 // Mechanisms returns what may be offered on a connection, the strongest
 // first; none without TLS.
-func Mechanisms(t *tls.ConnectionState) []string { return sasl.Mechanisms(t) }
+func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
+	list := sasl.Mechanisms(t)
+	if _, shown := d.shown(t); shown && len(list) > 0 {
+		list = append([]string{sasl.External}, list...)
+	}
+	return list
+}

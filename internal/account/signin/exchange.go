@@ -24,8 +24,9 @@ type Exchange struct {
 	// step takes the next response; each step says which comes after it.
 	step    func(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
 	claim   claim
-	account string // empty before the end
-	signed  string // the account, until the client has seen our SCRAM proof
+	account string             // empty before the end
+	signed  string             // the account, until the client has seen our SCRAM proof
+	used    *record.Credential // that signed in
 
 	page  *activity.Client     // who signs in on a page; nil: a client for mail
 	with  string               // what was shown beside the password, in words
@@ -102,18 +103,18 @@ func (x *Exchange) password(ctx context.Context, login, authzid, password string
 	if err := x.identify(ctx, login, authzid); err != nil {
 		return nil, false, err
 	}
-	c := x.claim.device(password)
+	c, cause := x.allowed(x.claim.device(password))
 	if !x.unguessed(c) {
 		if err := x.wait(ctx); err != nil {
 			return nil, false, err
 		}
 		var err error
-		if c, err = x.desk.verify(ctx, &x.claim, password, x.attempt()); err != nil {
+		if c, cause, err = x.desk.verify(ctx, &x.claim, password, x.attempt(), x.allow); err != nil {
 			return nil, false, x.later(err)
 		}
 	}
 	var err error
-	x.account, err = x.conclude(c, errCredential)
+	x.account, err = x.conclude(c, cause)
 	return nil, err == nil, err
 }
 
@@ -147,7 +148,7 @@ func (x *Exchange) scramFinal(ctx context.Context, response []byte) ([]byte, boo
 	answer, which, cause := x.scram.Final(response)
 	var c *record.Credential
 	if which >= 0 {
-		c = x.whose[which]
+		c, cause = x.allowed(x.whose[which])
 	}
 	if !x.unguessed(c) {
 		if err := x.wait(ctx); err != nil {
@@ -228,6 +229,7 @@ func (x *Exchange) conclude(c *record.Credential, cause error) (string, error) {
 		d.throttle.Passed(x.attempt())
 		d.o.SignIns.Add(1)
 		d.people.Used(c)
+		x.used = c
 		x.tell(activity.Done, "", c)
 		x.log("signed in", "account", p.Address.String())
 		return p.Address.String(), nil

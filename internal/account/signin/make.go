@@ -8,6 +8,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/terms"
 	"gatepost/internal/addr"
 	"gatepost/internal/passwords"
 	"gatepost/internal/store"
@@ -31,6 +32,7 @@ type Fresh struct {
 	sha256 []byte
 	scram  *secret.ScramKeys // nil: none are kept
 	rated  *Rated            // of a password
+	terms  terms.Terms
 }
 
 // DropScram makes that no SCRAM keys are kept of it.
@@ -39,7 +41,7 @@ func (f *Fresh) DropScram() { f.scram = nil }
 // NewPassword hashes a password that a person chose, and that has this
 // rating, which takes two fifths of a second.
 func (d *Desk) NewPassword(ctx context.Context, p secret.Password, r passwords.Rating, salt []byte, iterations int) (*Fresh, error) {
-	f := &Fresh{Kind: record.Password}
+	f := &Fresh{Kind: record.Password, terms: terms.Terms{Scope: terms.Both}}
 	var err error
 	if f.rated, err = d.rate(ctx, p, r); err != nil {
 		return nil, err
@@ -52,14 +54,14 @@ func (d *Desk) NewPassword(ctx context.Context, p secret.Password, r passwords.R
 	return f, err
 }
 
-// NewDevice makes a device password.
-func (d *Desk) NewDevice(name string, salt []byte, iterations int) (*Fresh, secret.Password, error) {
+// NewDevice makes a device password that is good for what t says.
+func (d *Desk) NewDevice(name string, t terms.Terms, salt []byte, iterations int) (*Fresh, secret.Password, error) {
 	p, err := secret.NewDevice(d.o.Random)
 	if err != nil {
 		return nil, "", err
 	}
 	k, err := secret.NewScramKeys(p, salt, iterations)
-	return &Fresh{Kind: record.Device, Name: name, sha256: secret.Sum(p), scram: &k}, p, err
+	return &Fresh{Kind: record.Device, Name: name, sha256: secret.Sum(p), scram: &k, terms: t}, p, err
 }
 
 // Keep writes a fresh credential and returns its id.
@@ -68,7 +70,7 @@ func (d *Desk) Keep(tx *store.Tx, account int64, f *Fresh, created time.Time) (i
 	if err != nil {
 		return 0, err
 	}
-	c := &record.Credential{ID: id, Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256, Set: created}
+	c := &record.Credential{ID: id, Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256, Terms: f.terms, Set: created}
 	if f.scram != nil {
 		c.Scram = d.o.Keys.Seal(sealScram, f.scram.Bytes(), sealContext(account, id))
 	}

@@ -24,6 +24,7 @@ import (
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/sasl"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/terms"
 	"gatepost/internal/account/throttle"
 	"gatepost/internal/account/turn"
 	"gatepost/internal/activity"
@@ -136,7 +137,7 @@ func (d *desk) add(address, password string) *record.Person {
 
 func (d *desk) addDevice(p *record.Person) string {
 	d.t.Helper()
-	f, pw, err := d.NewDevice("phone", p.Salt, p.Iterations)
+	f, pw, err := d.NewDevice("phone", terms.Terms{Scope: terms.Both}, p.Salt, p.Iterations)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func (d *desk) addDevice(p *record.Person) string {
 
 // keep is Keep without a store.
 func (d *desk) keep(p *record.Person, f *Fresh) {
-	c := &record.Credential{ID: p.ID*100 + int64(len(p.Credentials)), Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256}
+	c := &record.Credential{ID: p.ID*100 + int64(len(p.Credentials)), Kind: f.Kind, Name: f.Name, Argon2: f.argon2, SHA256: f.sha256, Terms: f.terms}
 	if f.rated != nil {
 		c.Rating = d.o.Keys.Seal(sealRating, f.rated.bytes(), sealContext(p.ID, c.ID))
 	}
@@ -438,7 +439,7 @@ func TestDowngradeIsRefused(t *testing.T) {
 	// And over TLS 1.2, where it is not, it is no attack.
 	p := d.elsewhere()
 	p.TLS, _ = handshake(t, d.o.Keys, tls.VersionTLS12)
-	if m := Mechanisms(p.TLS); slices.Contains(m, sasl.ScramPlus) {
+	if m := d.Mechanisms(p.TLS); slices.Contains(m, sasl.ScramPlus) {
 		t.Errorf("TLS 1.2 offers %v", m)
 	}
 	conv = c.NewConversationAdvertisingChannelBinding()
@@ -491,8 +492,8 @@ func TestStartNeedsTLSAndAMechanism(t *testing.T) {
 			t.Errorf("%q: %d", m, got)
 		}
 	}
-	if want := []string{sasl.ScramPlus, sasl.Scram, sasl.Plain, sasl.Login}; !slices.Equal(Mechanisms(d.tls[0]), want) {
-		t.Errorf("offered: %v", Mechanisms(d.tls[0]))
+	if want := []string{sasl.ScramPlus, sasl.Scram, sasl.Plain, sasl.Login}; !slices.Equal(d.Mechanisms(d.tls[0]), want) {
+		t.Errorf("offered: %v", d.Mechanisms(d.tls[0]))
 	}
 }
 
@@ -610,7 +611,7 @@ func TestManyAtOnceAreVerifiedOnce(t *testing.T) {
 	before := d.hashes.Load()
 	for range 20 {
 		all.Go(func() {
-			if c, err := d.verify(context.Background(), &claim{person: p}, password, somewhere); c == nil || err != nil {
+			if c, _, err := d.verify(context.Background(), &claim{person: p}, password, somewhere, nil); c == nil || err != nil {
 				t.Errorf("%v, %v", c, err)
 			}
 		})
@@ -629,7 +630,7 @@ func TestChangeWhileHashing(t *testing.T) {
 	p := d.add(address, password)
 	c := claim{person: p, as: d.verified.now()}
 	d.Forget([]int64{p.ID})
-	if found, err := d.verify(context.Background(), &c, password, somewhere); found == nil || err != nil {
+	if found, _, err := d.verify(context.Background(), &c, password, somewhere, nil); found == nil || err != nil {
 		t.Fatalf("%v, %v", found, err)
 	}
 	if d.verified.get(d.verified.token(p.ID, somewhere.Network, password)) != nil {

@@ -22,7 +22,8 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 // secret that was shown: so it is with a password that was phished.
 func (x *Exchange) tellRefused(cause error) {
 	e := x.event(activity.Refused, reason(cause), nil)
-	e.Knew = errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
+	var b *barred
+	e.Knew = errors.As(cause, &b) || errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
 	x.desk.o.Tried(&e)
 }
 
@@ -72,6 +73,7 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errRevoked, "the certificate was revoked"},
 	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
 	{errCode, "the password was right, but the code was not, or there was none"},
 	{errAuthzID, "it asked to act as somebody else"},
@@ -79,6 +81,10 @@ var reasons = []struct {
 }
 
 func reason(cause error) string {
+	var b *barred
+	if errors.As(cause, &b) {
+		return b.text()
+	}
 	for _, r := range reasons {
 		if errors.Is(cause, r.cause) {
 			return r.text

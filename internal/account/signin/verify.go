@@ -21,11 +21,14 @@ import (
 
 // verify checks a password against every credential of whom a client claims
 // to be, and returns the one it is, nil for none. Nobody, and accounts
-// without a password, cost an Argon2id run like any other.
-func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt) (*record.Credential, error) {
+// without a password, cost an Argon2id run like any other; so does a device
+// password that allow has something against, which is the cause returned:
+// whoever stole it does not learn from the time it takes that it was right.
+func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt, allow func(*record.Credential) error) (c *record.Credential, cause, err error) {
+	cause = errCredential
 	p, err := secret.Prepare(password)
 	if err != nil {
-		return nil, nil // it tells nothing of the account: no hash is needed to hide it
+		return nil, cause, nil // it tells nothing of the account: no hash is needed to hide it
 	}
 	who := claim.person
 	if who == nil {
@@ -33,10 +36,12 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 	}
 	mark := d.verified.token(who.ID, a.Network, p)
 	if c := d.verified.get(mark); c != nil {
-		return c, nil
+		return c, nil, nil
 	}
 	if c := claim.device(password); c != nil {
-		return c, nil
+		if cause = allow(c); cause == nil {
+			return c, nil, nil
+		}
 	}
 	chosen := &record.Credential{} // nobody's: it matches nothing
 	for _, c := range who.Credentials {
@@ -46,22 +51,22 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 	}
 	done, err := d.enter(ctx, a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer done()
 	// A client that opens many connections at once has all of them wait for
 	// the first one's run.
 	if c := d.verified.get(mark); c != nil {
-		return c, nil
+		return c, nil, nil
 	}
 	if !d.hasher.Verify(p, chosen.Argon2) {
-		return nil, nil
+		return nil, cause, nil
 	}
 	// Else the second try would be quicker, and tell that the first was right.
 	if !who.Frozen && !d.people.Barred(who, chosen) {
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
-	return chosen, nil
+	return chosen, nil, nil
 }
 
 // enter waits for a place to hash in.

@@ -5,6 +5,7 @@ package sound
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 
@@ -35,7 +36,7 @@ func Check(tx *store.Tx, k *keys.Keys, found func(audit.Finding)) error {
 			return err
 		}
 	}
-	return errors.Join(c.ids(), c.aliases())
+	return errors.Join(c.ids(), c.aliases(), c.authorities())
 }
 
 type checker struct {
@@ -106,8 +107,11 @@ func (c *checker) factors(p *record.Person) error {
 }
 
 func kindWord(k record.Kind) string {
-	if k == record.Device {
+	switch k {
+	case record.Device:
 		return "device password"
+	case record.Certificate:
+		return "certificate"
 	}
 	return "password"
 }
@@ -151,4 +155,24 @@ func (c *checker) aliases() error {
 		c.fail(fmt.Sprintf("Remove it with: gatepost alias remove %s@%s", a.Local, a.Domain), "The alias %s@%s leads nowhere.", a.Local, a.Domain)
 	}
 	return rows.Err()
+}
+
+// authorities checks that certificates of our users are recognized, and that
+// more can be issued.
+func (c *checker) authorities() error {
+	list, err := record.ReadAuthorities(c.tx)
+	if err != nil {
+		return err
+	}
+	for _, a := range list {
+		if _, err := x509.ParseCertificate(a.Certificate); err != nil {
+			c.fail("Issue new ones with: gatepost account certificate issue.", "An authority for certificates of users is damaged: those that it issued open nothing.")
+		}
+	}
+	if len(list) > 0 && c.keys.HasSecret() {
+		if _, err := c.keys.Signer(list[len(list)-1].Key); err != nil {
+			c.fail("Put the directory keys back from a backup.", "The key of the authority for certificates of users cannot be read: %v.", err)
+		}
+	}
+	return nil
 }

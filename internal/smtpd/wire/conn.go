@@ -47,6 +47,7 @@ const (
 var (
 	ErrTimeout  = errors.New("the client took too long")
 	ErrDraining = errors.New("the server is draining")
+	ErrEnded    = errors.New("the session was ended")
 	ErrBareLF   = errors.New("line ends in LF without CR")
 	ErrEndless  = errors.New("line without end")
 )
@@ -58,7 +59,7 @@ type LongLine int
 func (n LongLine) Error() string { return fmt.Sprintf("line of %d octets or more", int(n)) }
 
 // Conn is a connection with its buffers and deadlines. One goroutine uses
-// it, but for Interrupt and Cut.
+// it, but for Interrupt, End and Cut.
 type Conn struct {
 	// Idle says that the client owes us nothing, so that a wait ends when the
 	// server drains.
@@ -74,6 +75,7 @@ type Conn struct {
 	tried error // what try came to
 	clock clock.Clock
 	stop  *atomic.Bool // the server is draining
+	ended atomic.Bool
 
 	in    *[inSize]byte // nil while nothing is buffered
 	r, w  int           // what is in it and was not used yet
@@ -122,6 +124,16 @@ func (c *Conn) StartTLS(config *tls.Config, timeout time.Duration) (*tls.Conn, e
 // Interrupt ends a wait, from another goroutine: if it is Idle and the
 // server drains, it ends in ErrDraining, else it goes on.
 func (c *Conn) Interrupt() { _ = c.base.SetReadDeadline(past) }
+
+// End makes every wait end in ErrEnded, the one of now and those to come,
+// from another goroutine.
+func (c *Conn) End() {
+	c.ended.Store(true)
+	c.Interrupt()
+}
+
+// Ended reports whether End was called.
+func (c *Conn) Ended() bool { return c.ended.Load() }
 
 // past is a deadline that ends a wait, or lets none begin.
 var past = time.Unix(1, 0)

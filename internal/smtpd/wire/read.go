@@ -225,6 +225,9 @@ func (c *Conn) arm() error {
 	}
 	// Only now: an interrupt from before the deadline was set is seen here,
 	// and one that comes later replaces the deadline.
+	if c.ended.Load() {
+		return ErrEnded
+	}
 	if c.Idle && c.stop.Load() {
 		return ErrDraining
 	}
