@@ -2,7 +2,7 @@
 # Installs the Debian packages that make check uses, where that is possible,
 # and says what will be left out where it is not.
 set -u
-packages="gcc libc6-dev swaks libnet-ssleay-perl curl msmtp gsasl oathtool postfix nsd unbound ldnsutils pebble python3 python3-dkim python3-jsonschema libxml2-utils libmail-dkim-perl opendkim strace iproute2 util-linux e2fsprogs xfsprogs xxd openssl systemd systemd-container procps fakeroot dpkg bash haproxy"
+packages="gcc libc6-dev swaks libnet-ssleay-perl curl msmtp gsasl oathtool postfix nsd unbound ldnsutils pebble python3 python3-dkim python3-jsonschema chromium libxml2-utils libmail-dkim-perl opendkim strace iproute2 util-linux e2fsprogs xfsprogs xxd openssl systemd systemd-container procps fakeroot dpkg bash haproxy"
 
 missing=""
 for p in $packages; do

@@ -24,6 +24,9 @@ const (
 // SetPolicy changes what new passwords must be, and how old they may become.
 func (d *Directory) SetPolicy(p *passwords.Policy) { d.policy.Store(p) }
 
+// PasswordWords tell what a new password must be, each a sentence.
+func (d *Directory) PasswordWords() []string { return d.policy.Load().Words() }
+
 // choose reads a new password for an account, and rates it.
 func (d *Directory) choose(s string, who passwords.Person) (secret.Password, passwords.Rating, error) {
 	p, err := secret.Prepare(s)

@@ -84,3 +84,27 @@ func (b *Book) batch(ctx context.Context, f *Filter, at, id int64) (list []Event
 	})
 	return list, err
 }
+
+const listLast = `SELECT ` + columns + ` FROM activity WHERE account = ? AND owner = ? ORDER BY ended DESC, id DESC LIMIT ?`
+
+// Last returns what happened last to an account, the latest first, and nothing
+// of who had its address before.
+func (b *Book) Last(ctx context.Context, owner int64, account string, most int) (list []Event, err error) {
+	b.Flush()
+	err = b.o.DB.View(ctx, func(tx *store.Tx) error {
+		rows, err := tx.Query(listLast, account, owner, int64(most))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			e, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			list = append(list, e)
+		}
+		return rows.Err()
+	})
+	return list, err
+}

@@ -4,29 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 
 	"gatepost/internal/account"
+	"gatepost/internal/console/api"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
 )
 
 // call answers one call of the API: with a value, which becomes JSON, or an
-// error. A refusal of ours is an *apiError; anything else is a fault, of which
+// error. A refusal of ours is an *api.Refusal; anything else is a fault, of which
 // nothing is told.
 type call func(w http.ResponseWriter, r *http.Request) (any, error)
-
-// apiError is a refusal of the API.
-type apiError struct {
-	status int
-	words  string
-}
-
-func (e *apiError) Error() string { return e.words }
-
-func refuse(status int, words string) error { return &apiError{status, words} }
 
 // What calls need.
 type need int
@@ -55,6 +45,23 @@ func (c *Console) apiRoutes() {
 		{"POST /api/confirm", needEnrolled, c.apiConfirm},
 		{"POST /api/confirm/passkey/start", needEnrolled, c.apiConfirmStart},
 		{"POST /api/confirm/passkey", needEnrolled, c.apiConfirmPasskey},
+		{"GET /api/account", needEnrolled, c.apiAccount},
+		{"GET /api/activity", needSession, c.apiActivity},
+		{"POST /api/password", needFresh, c.apiPassword},
+		{"POST /api/lock", needEnrolled, c.apiLock},
+		{"GET /api/factors", needEnrolled, c.apiFactors},
+		{"POST /api/factors/app/start", needEnrolment, c.apiStartApp},
+		{"POST /api/factors/app", needEnrolment, c.apiAddApp},
+		{"POST /api/factors/passkey/start", needEnrolment, c.apiStartPasskey},
+		{"POST /api/factors/passkey", needEnrolment, c.apiAddPasskey},
+		{"POST /api/factors/codes", needFresh, c.apiNewCodes},
+		{"DELETE /api/factors/{id}", needFresh, c.apiRemoveFactor},
+		{"GET /api/devices", needSession, c.apiDevices},
+		{"POST /api/devices", needFresh, c.apiAddDevice},
+		{"DELETE /api/devices/{id}", needFresh, c.apiRemoveDevice},
+		{"GET /api/admin/accounts", needAdmin, c.apiAccounts},
+		{"POST /api/admin/accounts/{address}/freeze", needFreshAdmin, c.apiFreeze(true)},
+		{"POST /api/admin/accounts/{address}/release", needFreshAdmin, c.apiFreeze(false)},
 		{"GET /api/sessions", needSession, c.apiSessions},
 		{"DELETE /api/sessions/{id}", needSession, c.apiEndSession},
 		{"POST /api/sessions/end-others", needSession, c.apiEndOthers},
@@ -62,7 +69,7 @@ func (c *Console) apiRoutes() {
 		c.route(route.pattern, c.answer(route.need, route.call))
 	}
 	c.route("/api/", c.answer(needNothing, func(http.ResponseWriter, *http.Request) (any, error) {
-		return nil, refuse(http.StatusNotFound, "there is no such call")
+		return nil, api.Refuse(http.StatusNotFound, "there is no such call")
 	}))
 }
 
@@ -84,17 +91,15 @@ func (c *Console) answer(n need, f call) http.HandlerFunc {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(v)
+		api.Write(w, status, v)
 	}
 }
 
 // admit decides whether a call may be made.
 func (c *Console) admit(n need, r *http.Request) (*http.Request, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if err := c.SameOrigin(r); err != nil {
-			return r, refuse(http.StatusForbidden, err.Error())
+		if err := browser.SameOrigin(r); err != nil {
+			return r, api.Refuse(http.StatusForbidden, err.Error())
 		}
 	}
 	if n == needNothing {
@@ -103,52 +108,32 @@ func (c *Console) admit(n need, r *http.Request) (*http.Request, error) {
 	v, err := c.visitor(r)
 	switch {
 	case errors.Is(err, session.ErrNone):
-		return r, refuse(http.StatusUnauthorized, "sign in first, with POST /api/sign-in")
+		return r, api.Refuse(http.StatusUnauthorized, "sign in first, with POST /api/sign-in")
 	case err != nil:
 		return r, err
 	case c.o.Directory.Owes(v.account) && n != needEnrolled && n != needEnrolment:
-		return r, refuse(http.StatusForbidden, "this account must have a second factor before anything else; add one, with POST /api/factors/app/start")
+		return r, api.Refuse(http.StatusForbidden, "this account must have a second factor before anything else; add one, with POST /api/factors/app/start")
 	case (n == needAdmin || n == needFreshAdmin) && v.account.Role != account.Admin:
-		return r, refuse(http.StatusForbidden, "this is for administrators")
+		return r, api.Refuse(http.StatusForbidden, "this is for administrators")
 	case (n == needFresh || n == needEnrolment || n == needFreshAdmin) && !v.fresh:
-		return r, refuse(http.StatusForbidden, "confirm first that it is you, with POST /api/confirm")
+		return r, api.Refuse(http.StatusForbidden, "confirm first that it is you, with POST /api/confirm")
 	}
 	return r.WithContext(context.WithValue(r.Context(), visitorKey{}, v)), nil
 }
 
 // told returns what is told of an error.
 func (c *Console) told(r *http.Request, err error) (int, error) {
-	var refusal *apiError
+	var refusal *api.Refusal
 	var reply *envelope.Error
 	switch {
 	case errors.As(err, &refusal):
-		return refusal.status, refusal
+		return refusal.Status, refusal
 	case errors.As(err, &reply):
 		status, words := c.refusal(r, err)
 		return status, errors.New(words)
 	}
 	c.o.Log.Error("a call failed", "path", r.Pattern, "error", err)
 	return http.StatusServiceUnavailable, errors.New("something failed on our side; try again later")
-}
-
-// read reads the body of a call. JSON alone is taken: a form of another site
-// cannot be of that type.
-func read(r *http.Request, v any) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, "the body must be application/json")
-	}
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		if code := status(err, 0); code != 0 {
-			return refuse(code, "the body is too large")
-		}
-		return refuse(http.StatusBadRequest, "the body is not what this call takes; docs/console.md tells")
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return refuse(http.StatusBadRequest, "there is something behind the body")
-	}
-	return nil
 }
 
 // shown is what somebody shows.
@@ -178,10 +163,10 @@ type entered struct {
 
 func (c *Console) apiSignIn(w http.ResponseWriter, r *http.Request) (any, error) {
 	var in shown
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
-	a, err := c.o.Directory.SignIn(r.Context(), in.Login, in.Password, in.Code, client(r))
+	a, err := c.o.Directory.SignIn(r.Context(), in.Login, in.Password, in.Code, browser.Client(r))
 	return c.entered(w, r, a, err)
 }
 
@@ -197,7 +182,7 @@ func (c *Console) apiPasskeyStart(_ http.ResponseWriter, r *http.Request) (any, 
 	var in struct {
 		Login string `json:"login"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
 	return c.ask(r, in.Login)
@@ -217,10 +202,10 @@ func (c *Console) apiPasskey(w http.ResponseWriter, r *http.Request) (any, error
 // passkey returns whose passkey was shown.
 func (c *Console) passkey(r *http.Request) (account.Account, error) {
 	var in answered
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return account.Account{}, err
 	}
-	return c.o.Directory.PasskeySignIn(r.Context(), in.State, in.Response, client(r))
+	return c.o.Directory.PasskeySignIn(r.Context(), in.State, in.Response, browser.Client(r))
 }
 
 func (c *Console) apiSignOut(w http.ResponseWriter, r *http.Request) (any, error) {
@@ -232,10 +217,10 @@ func (c *Console) apiConfirm(w http.ResponseWriter, r *http.Request) (any, error
 		Password string `json:"password"`
 		Code     string `json:"code"`
 	}
-	if err := read(r, &in); err != nil {
+	if err := api.Read(r, &in); err != nil {
 		return nil, err
 	}
-	a, err := c.o.Directory.SignIn(r.Context(), who(r).account.Address.Unicode(), in.Password, in.Code, client(r))
+	a, err := c.o.Directory.SignIn(r.Context(), who(r).account.Address.Unicode(), in.Password, in.Code, browser.Client(r))
 	if err == nil {
 		err = c.stepUp(w, r, a.ID)
 	}

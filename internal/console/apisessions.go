@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"gatepost/internal/console/api"
 	"gatepost/internal/console/session"
 )
 
@@ -31,7 +32,7 @@ func (c *Console) apiSessions(_ http.ResponseWriter, r *http.Request) (any, erro
 func (c *Console) apiEndSession(_ http.ResponseWriter, r *http.Request) (any, error) {
 	err := c.sessions.End(r.Context(), who(r).account.ID, number(r))
 	if errors.Is(err, session.ErrNone) {
-		err = refuse(http.StatusNotFound, "there is no such session")
+		err = api.Refuse(http.StatusNotFound, "there is no such session")
 	}
 	return nil, err
 }

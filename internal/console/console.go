@@ -11,6 +11,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/next"
 	"gatepost/internal/console/page"
 	"gatepost/internal/console/session"
@@ -27,13 +28,42 @@ type Directory interface {
 	PasskeySignIn(ctx context.Context, state string, response []byte, c activity.Client) (account.Account, error)
 	// Account returns an account by its address.
 	Account(ctx context.Context, a addr.Address) (account.Account, error)
+	// Accounts returns all of them.
+	Accounts(ctx context.Context) ([]account.Account, error)
 	// Owes reports whether an account must have a second factor and has none.
 	Owes(a account.Account) bool
+
+	// Of what follows, errors that are not of the store say to people why
+	// something cannot be.
+
+	Factors(ctx context.Context, a addr.Address) (account.Factors, error)
+	TOTPStart(ctx context.Context, a addr.Address) (account.AppSetup, error)
+	TOTPConfirm(ctx context.Context, a addr.Address, state, name, code string, c activity.Client) (codes []string, err error)
+	PasskeyAdd(ctx context.Context, a addr.Address) (options []byte, state string, err error)
+	PasskeyConfirm(ctx context.Context, a addr.Address, state, name string, response []byte, c activity.Client) (codes []string, err error)
+	RecoveryCodes(ctx context.Context, a addr.Address, c activity.Client) ([]string, error)
+	RemoveFactor(ctx context.Context, a addr.Address, id int64, c activity.Client) error
+
+	Devices(ctx context.Context, a addr.Address) ([]account.Device, error)
+	AddDevice(ctx context.Context, a addr.Address, name string, t account.Terms) (d account.Device, password string, err error)
+	RemoveDevice(ctx context.Context, a addr.Address, id int64) error
+
+	PasswordWords() []string
+	SetPassword(ctx context.Context, a addr.Address, password string) error
+	Freeze(ctx context.Context, a addr.Address) error
+	Release(ctx context.Context, a addr.Address) error
+}
+
+// Activity knows what happened to accounts.
+type Activity interface {
+	// Last returns the latest events, the last first.
+	Last(ctx context.Context, owner int64, account string, most int) ([]activity.Event, error)
 }
 
 // Options configure a Console. All fields are required.
 type Options struct {
 	Directory Directory
+	Activity  Activity
 	Store     *store.DB
 	Hostname  addr.Domain // what the pages call the server
 	Clock     clock.Clock
@@ -75,6 +105,24 @@ func (c *Console) routes() {
 		"GET /confirm":  c.signed(c.confirmPage),
 		"POST /confirm": c.posted(c.signed(c.confirm)),
 
+		"GET /account":   c.signed(c.accountPage),
+		"GET /activity":  c.signed(c.activityPage),
+		"GET /password":  c.signed(c.passwordPage),
+		"POST /password": c.posted(c.fresh(c.changePassword)),
+		"GET /lock":      c.signed(c.lockPage),
+		"POST /lock":     c.posted(c.signed(c.lock)),
+
+		"GET /factors":              c.signed(c.factorsPage),
+		"POST /factors/app":         c.posted(c.fresh(c.startApp)),
+		"POST /factors/app/confirm": c.posted(c.fresh(c.confirmApp, "name")),
+		"POST /factors/passkey":     c.posted(c.fresh(c.addPasskey, "name")),
+		"POST /factors/codes":       c.posted(c.fresh(c.newCodes)),
+		"POST /factors/{id}/remove": c.posted(c.fresh(c.removeFactor)),
+
+		"GET /devices":              c.signed(c.devicesPage),
+		"POST /devices":             c.posted(c.fresh(c.addDevice, "name")),
+		"POST /devices/{id}/remove": c.posted(c.fresh(c.removeDevice)),
+
 		"GET /sessions":             c.signed(c.sessionsPage),
 		"POST /sessions/{id}/end":   c.posted(c.signed(c.endSession)),
 		"POST /sessions/end-others": c.posted(c.signed(c.endOthers)),
@@ -98,7 +146,7 @@ func (c *Console) Handle(pattern string, h http.Handler) { c.mux.Handle(pattern,
 
 // ServeHTTP answers a request, which web has found to be for our host name.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	protect(w.Header())
+	browser.Protect(w.Header())
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	c.mux.ServeHTTP(w, r.WithContext(activity.By(r.Context(), client(r)))) // so that changes are told with who asked
 }
@@ -130,7 +178,7 @@ func (c *Console) ConfirmURL(next string) string { return with("/confirm", next)
 func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
 	f := page.Frame{Title: title, Host: c.o.Hostname.Unicode()}
 	if v, err := c.visitor(r); err == nil {
-		f.Account, f.Admin = v.account.Address.Unicode(), v.account.Role == account.Admin
+		f.Account = v.account.Address.Unicode()
 		f.Owes = c.o.Directory.Owes(v.account)
 	}
 	f.Section = section(r.URL.Path)

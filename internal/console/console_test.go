@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,17 +22,21 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
+	"gatepost/internal/keys"
+	"gatepost/internal/passwords"
 	"gatepost/internal/store"
 	"gatepost/internal/store/storetest"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// people is a directory whose passwords cost nothing. The real one has its
-// cases in real_test.go.
+// people is the directory, but for passwords that cost nothing to check. The
+// whole of it has its cases in real_test.go.
 type people struct {
+	*account.Directory
 	db    *store.DB
 	seen  []activity.Client // who signed in, or tried
 	busy  bool              // nobody is decided about
@@ -74,26 +79,16 @@ func (p *people) PasskeySignIn(ctx context.Context, state string, response []byt
 	return p.Account(ctx, addr.MustParse(shown.Of))
 }
 
-func (p *people) Account(ctx context.Context, address addr.Address) (a account.Account, err error) {
-	err = p.db.View(ctx, func(tx *store.Tx) error {
-		var frozen int64
-		a.Address = address
-		err := tx.QueryRow(`SELECT id, role, frozen FROM account WHERE domain = ? AND local = ?`, string(address.Domain), address.Local).Scan(&a.ID, &a.Role, &frozen)
-		a.Frozen = frozen == 1
-		return err
-	})
-	return a, err
-}
-
 func (p *people) Owes(a account.Account) bool { return p.owing[a.Address.String()] }
 
 // house is a console with its people.
 type house struct {
 	*Console
-	t      *testing.T
-	people *people
-	clock  *clock.Fake
-	log    *bytes.Buffer
+	t         *testing.T
+	people    *people // nil: the directory itself
+	directory *account.Directory
+	clock     *clock.Fake
+	log       *bytes.Buffer
 }
 
 const host = "mx.example.org"
@@ -117,9 +112,29 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, people: &people{db: db, owing: map[string]bool{}}, clock: clock.NewFake(start), log: &bytes.Buffer{}}
+	return open(t, db, func(d *account.Directory, h *house) Directory {
+		h.people = &people{Directory: d, db: db, owing: map[string]bool{}}
+		return h.people
+	})
+}
+
+// open returns a console over a store.
+func open(t *testing.T, db *store.DB, people func(*account.Directory, *house) Directory) *house {
+	t.Helper()
+	h := &house{t: t, clock: clock.NewFake(start), log: &bytes.Buffer{}}
+	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	k, err := keys.Open(filepath.Join(t.TempDir(), "keys"), keys.Options{Clock: h.clock, Random: rand.Reader, Log: log, SelfSigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := activity.New(activity.Options{DB: db, Clock: h.clock, Log: log})
+	h.directory = account.New(db, k, account.Options{
+		Hostname: host, Origins: []string{"https://" + host}, Clock: h.clock, Random: rand.Reader, Log: log, HashRuns: 1,
+		Passwords: &passwords.Policy{MinLength: 12, Strength: 3, History: 5}, Activity: Watched{book},
+	})
+	t.Cleanup(h.directory.Close)
 	h.Console = New(Options{
-		Directory: h.people, Store: db, Hostname: host, Clock: h.clock, Random: rand.Reader, Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Directory: people(h.directory, h), Activity: book, Store: db, Hostname: host, Clock: h.clock, Random: rand.Reader, Log: log,
 	})
 	return h
 }
@@ -138,7 +153,7 @@ func (v *visit) request(method, path string, body io.Reader) *http.Request {
 	r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/145.0")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	if v.cookie != "" {
-		r.AddCookie(&http.Cookie{Name: cookieName, Value: v.cookie})
+		r.AddCookie(&http.Cookie{Name: browser.Cookie, Value: v.cookie})
 	}
 	return r
 }
@@ -148,7 +163,7 @@ func (v *visit) do(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	v.ServeHTTP(w, r)
 	for _, c := range w.Result().Cookies() {
-		if c.Name == cookieName {
+		if c.Name == browser.Cookie {
 			v.cookie = c.Value
 		}
 	}
@@ -358,7 +373,7 @@ func TestHandle(t *testing.T) {
 		h.Render(w, r, http.StatusTeapot, "Tea", "<p>tea</p>")
 	}))
 	w := h.enter(anna).get("/oauth/tea")
-	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != policy {
+	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != browser.Policy {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if got := h.SignInURL("/oauth/tea?a=b"); got != "/sign-in?next=%2Foauth%2Ftea%3Fa%3Db" {

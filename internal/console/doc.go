@@ -20,10 +20,10 @@
 // # Attacks that this stops
 //
 // Another site's forms and scripts (CSRF): what changes something must come
-// from a page of ours by the word of the browser (origin.go), and the cookie
+// from a page of ours by the word of the browser (browser.SameOrigin), and the cookie
 // does not come along with others' requests. A session planted by somebody
 // (fixation): see session. A page of ours in another's frame: headers
-// (headers.go). A link through us to elsewhere: next.go. What people are
+// (browser.Protect). A link through us to elsewhere: next. What people are
 // called is escaped where it stands.
 //
 // # Trust and limits

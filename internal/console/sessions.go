@@ -4,54 +4,28 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 
+	"gatepost/internal/console/browser"
+	"gatepost/internal/console/page"
 	"gatepost/internal/console/session"
 )
 
-// browser is a session as it is listed.
-type browser struct {
+// seen is a session as it is listed.
+type seen struct {
 	*session.Session
 	Browser string
 	Current bool
 }
 
 // browsers returns the sessions of whoever asks.
-func (c *Console) browsers(r *http.Request) ([]browser, error) {
+func (c *Console) browsers(r *http.Request) ([]seen, error) {
 	v := who(r)
 	all, err := c.sessions.List(r.Context(), v.account.ID)
-	list := make([]browser, len(all))
+	list := make([]seen, len(all))
 	for i, s := range all {
-		list[i] = browser{s, browserName(s.Client), s.ID == v.session.ID}
+		list[i] = seen{s, browser.Name(s.Client), s.ID == v.session.ID}
 	}
 	return list, err
-}
-
-// browserName makes of what a browser calls itself what people call it. It is
-// a stranger's word either way.
-func browserName(agent string) string {
-	name, system := "", ""
-	for _, n := range [][2]string{{"Firefox/", "Firefox"}, {"Edg/", "Edge"}, {"OPR/", "Opera"}, {"HeadlessChrome/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"}} {
-		if strings.Contains(agent, n[0]) {
-			name = n[1]
-			break
-		}
-	}
-	for _, n := range [][2]string{{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Windows", "Windows"}, {"Mac OS", "macOS"}, {"Linux", "Linux"}} {
-		if strings.Contains(agent, n[0]) {
-			system = n[1]
-			break
-		}
-	}
-	switch {
-	case name != "" && system != "":
-		return name + " on " + system
-	case name+system != "":
-		return name + system
-	case agent != "":
-		return agent
-	}
-	return "Unknown browser"
 }
 
 func (c *Console) sessionsPage(w http.ResponseWriter, r *http.Request) {
@@ -62,8 +36,8 @@ func (c *Console) sessionsPage(w http.ResponseWriter, r *http.Request) {
 	}
 	c.show(w, r, http.StatusOK, "Sessions", "sessions", struct {
 		Done     string
-		Sessions []browser
-	}{done(r), list})
+		Sessions []seen
+	}{page.Done(r.FormValue("done")), list})
 }
 
 func (c *Console) endSession(w http.ResponseWriter, r *http.Request) {
@@ -91,14 +65,4 @@ func number(r *http.Request) int64 {
 		return 0
 	}
 	return id
-}
-
-// done returns what a page says that was done just now. An address only names
-// it: nobody can have a page of ours say what he likes.
-func done(r *http.Request) string { return dones[r.URL.Query().Get("done")] }
-
-var dones = map[string]string{
-	"signed-out":    "You are signed out.",
-	"session-ended": "The session was ended.",
-	"others-ended":  "All other sessions were ended.",
 }

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net/http"
 
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/next"
+	"gatepost/internal/console/page"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
 )
@@ -27,7 +29,7 @@ func (c *Console) refusal(r *http.Request, err error) (status int, words string)
 	case e.Code/100 == 4:
 		return http.StatusTooManyRequests, wordsLater
 	case e.Text != refused:
-		return http.StatusForbidden, sentence(errors.New(e.Text))
+		return http.StatusForbidden, page.Sentence(errors.New(e.Text))
 	}
 	return http.StatusForbidden, wordsRefused
 }
@@ -46,12 +48,12 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}
-	c.show(w, r, http.StatusOK, "Sign in", "sign-in", entry{Next: to, Done: done(r)})
+	c.show(w, r, http.StatusOK, "Sign in", "sign-in", entry{Next: to, Done: page.Done(r.FormValue("done"))})
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	login, to := r.PostFormValue("login"), next.Own(r.PostFormValue("next"))
-	a, err := c.o.Directory.SignIn(r.Context(), login, r.PostFormValue("password"), r.PostFormValue("code"), client(r))
+	a, err := c.o.Directory.SignIn(r.Context(), login, r.PostFormValue("password"), r.PostFormValue("code"), browser.Client(r))
 	if err != nil {
 		status, words := c.refusal(r, err)
 		c.show(w, r, status, "Sign in", "sign-in", entry{Login: login, Next: to, Problem: words})
@@ -74,7 +76,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 
 // leave ends the session of a browser, if it has one.
 func (c *Console) leave(w http.ResponseWriter, r *http.Request) error {
-	dropCookie(w)
+	browser.Take(w)
 	v, err := c.visitor(r)
 	if err == nil {
 		err = c.sessions.End(r.Context(), v.account.ID, v.session.ID)
@@ -96,7 +98,7 @@ func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) confirm(w http.ResponseWriter, r *http.Request) {
 	v, to := who(r), next.Own(r.PostFormValue("next"))
-	a, err := c.o.Directory.SignIn(r.Context(), v.account.Address.Unicode(), r.PostFormValue("password"), r.PostFormValue("code"), client(r))
+	a, err := c.o.Directory.SignIn(r.Context(), v.account.Address.Unicode(), r.PostFormValue("password"), r.PostFormValue("code"), browser.Client(r))
 	if err == nil {
 		err = c.stepUp(w, r, a.ID)
 	}
@@ -118,7 +120,7 @@ func (c *Console) stepUp(w http.ResponseWriter, r *http.Request, shown int64) er
 	}
 	token, err := c.sessions.Confirm(r.Context(), v.session)
 	if err == nil {
-		setCookie(w, token)
+		browser.Give(w, token, session.Life)
 	}
 	return err
 }

@@ -7,14 +7,9 @@ import (
 	"net/url"
 
 	"gatepost/internal/account"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 )
-
-// cookieName has the prefix with which a browser takes a cookie only over
-// https, from this host, for all of its paths: RFC 6265bis, section 4.1.3.2.
-// Neither a neighbour under the same domain nor a page in the clear can plant
-// one.
-const cookieName = "__Host-gatepost"
 
 // visitor is whoever asks, signed in.
 type visitor struct {
@@ -31,7 +26,7 @@ func (c *Console) visitor(r *http.Request) (*visitor, error) {
 	if v, ok := r.Context().Value(visitorKey{}).(*visitor); ok {
 		return v, nil
 	}
-	cookie, err := r.Cookie(cookieName)
+	cookie, err := r.Cookie(browser.Cookie)
 	if err != nil {
 		return nil, session.ErrNone
 	}
@@ -110,26 +105,12 @@ const maxKept = 300
 // enter gives a browser a session.
 func (c *Console) enter(w http.ResponseWriter, r *http.Request, account int64) error {
 	before := ""
-	if cookie, err := r.Cookie(cookieName); err == nil {
+	if cookie, err := r.Cookie(browser.Cookie); err == nil {
 		before = cookie.Value
 	}
-	token, err := c.sessions.Begin(r.Context(), account, client(r), before)
+	token, err := c.sessions.Begin(r.Context(), account, browser.Client(r), before)
 	if err == nil {
-		setCookie(w, token)
+		browser.Give(w, token, session.Life)
 	}
 	return err
-}
-
-// setCookie gives a browser the token of its session. Strict would sign out
-// whoever comes by a link in a mail, or from a program that asks for access;
-// Lax sends it with links and never with another site's forms.
-func setCookie(w http.ResponseWriter, token string) {
-	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		MaxAge: int(session.Life.Seconds()),
-	})
-}
-
-func dropCookie(w http.ResponseWriter) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: -1})
 }

@@ -19,6 +19,7 @@ import (
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/console"
 	"gatepost/internal/control"
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/datadir"
@@ -145,7 +146,7 @@ func (p *parts) openDirectory(ctx context.Context) error {
 		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
-		Activity: p.guard.Book,
+		Activity: console.Watched{Book: p.guard.Book},
 	})
 	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock

@@ -19,6 +19,7 @@ import (
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
 	"gatepost/internal/config"
+	"gatepost/internal/console"
 	"gatepost/internal/control"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/settings"
@@ -40,6 +41,7 @@ type Server struct {
 	doors   []*listen.Door
 	certs   *acme.Certificates // nil: they come from elsewhere
 	poke    chan struct{}      // has them looked after at once
+	console *console.Console
 	pages   []*web.Server      // behind the doors of HTTP
 	web     *web.Server        // of the metrics
 	control *control.Server
@@ -104,7 +106,7 @@ func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) 
 			return err
 		},
 		func(ctx context.Context) error { return s.parts.directory.Recall(ctx) },
-		s.recoverMail, s.openCertificates, s.openControl, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 
 	"gatepost/internal/acme"
 	"gatepost/internal/addr"
+	"gatepost/internal/console"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/listen"
 	"gatepost/internal/lock"
@@ -42,7 +44,7 @@ func (p *parts) policy(ctx context.Context, domain addr.Domain) (mtasts.Policy, 
 // site returns what the doors of HTTP answer.
 func (s *Server) site() *web.Site {
 	return &web.Site{
-		Hostname: s.parts.hostname(), Console: s.parts.guard.LockPage(lock.Plain), Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
+		Hostname: s.parts.hostname(), Console: s.console, Policy: s.parts.policy, HTTPSPort: settings.WebPort(s.cfg.Listen.HTTPS, 443), Log: s.log,
 		Challenge: func(ctx context.Context, host, token string) (string, bool) {
 			if s.certs == nil {
 				return "", false
@@ -50,6 +52,16 @@ func (s *Server) site() *web.Site {
 			return s.certs.Challenge(ctx, host, token)
 		},
 	}
+}
+
+// openConsole makes the pages that stand behind the door https.
+func (s *Server) openConsole(context.Context) error {
+	s.console = console.New(console.Options{
+		Directory: s.parts.directory, Activity: s.parts.guard.Book, Store: s.parts.db, Hostname: s.parts.hostname(),
+		Clock: s.parts.clock, Random: rand.Reader, Log: s.log,
+	})
+	s.console.Handle(lock.Path, s.parts.guard.LockPage(s.console.Render))
+	return nil
 }
 
 // webDoor returns how one door of HTTP is opened.

@@ -113,6 +113,22 @@ type Rating struct {
 // Weak reports whether a password of this rating would be refused now.
 func (p *Policy) Weak(r Rating) bool { return r.Score < p.Strength || r.Length < p.least() }
 
+// Words tell what a password must be, before anybody chooses one; each is a
+// sentence.
+func (p *Policy) Words() []string {
+	list := []string{
+		fmt.Sprintf("It has at least %d characters. Some words that have nothing to do with one another are easy to remember and hard to guess.", p.least()),
+		"It is not on the lists of breached passwords, and not made of your own names.",
+	}
+	for _, c := range p.Require {
+		list = append(list, "It has a "+c.noun()+".")
+	}
+	if p.History > 0 {
+		list = append(list, fmt.Sprintf("It is none of the last %d that you had here.", p.History))
+	}
+	return list
+}
+
 func (p *Policy) least() int { return max(p.MinLength, Floor) }
 
 // Refusal says why a password may not be chosen, and what would do. It holds

@@ -255,3 +255,10 @@ func IsUnique(err error) bool {
 	}
 	return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 }
+
+// Failed reports whether err says that the store could not answer, rather than
+// that somebody asked for what cannot be.
+func Failed(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) || errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -48,7 +48,7 @@ func (s *Site) Secure() http.Handler {
 	mux.HandleFunc("GET "+policyPath, s.policy)
 	others := bodiless(mux)
 	return s.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked(r) == s.Hostname && s.Console != nil {
+		if asked(r) == s.Hostname {
 			s.Console.ServeHTTP(w, r)
 			return
 		}

@@ -34,7 +34,6 @@ type Frame struct {
 	Title   string
 	Host    string
 	Account string // who is signed in; empty: nobody
-	Admin   bool
 	Owes    bool   // a second factor: there is nothing else to do
 	Section string // which link of the menu it is of
 }
@@ -59,6 +58,7 @@ func New() *Pages {
 	p.Script = p.file("console.js", "text/javascript; charset=utf-8", script)
 	p.set = template.Must(template.New("").Funcs(template.FuncMap{
 		"when": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
+		"qr":   drawQR,
 		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).ParseFS(templates, "templates/*.html"))
 	return p

@@ -239,7 +239,7 @@ func (b *Book) EndOthers(ctx context.Context, account, keep int64) error {
 // they were begun with. It is told of every event.
 func Hear(tx *store.Tx, e *activity.Event) error {
 	switch e.Kind {
-	case activity.Frozen, activity.Password, activity.Role, "factor-added", "factor-removed":
+	case activity.Frozen, activity.Password, activity.Role, activity.FactorAdded, activity.FactorRemoved:
 		_, err := tx.Exec(`DELETE FROM web_session WHERE account = ?`, e.Owner)
 		return err
 	}

@@ -172,7 +172,7 @@ func TestEnd(t *testing.T) {
 func TestHear(t *testing.T) {
 	t.Parallel()
 	for kind, ends := range map[activity.Kind]bool{
-		activity.Frozen: true, activity.Password: true, activity.Role: true, "factor-added": true, "factor-removed": true,
+		activity.Frozen: true, activity.Password: true, activity.Role: true, activity.FactorAdded: true, activity.FactorRemoved: true,
 		activity.SignIn: false, activity.Released: false, activity.DeviceAdded: false, activity.Export: false,
 	} {
 		t.Run(string(kind), func(t *testing.T) {

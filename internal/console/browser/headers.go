@@ -1,4 +1,7 @@
-package console
+// Package browser is what the console says to every browser, and what it
+// believes of one: headers, the cookie, where a request comes from. It belongs
+// to console.
+package browser
 
 import (
 	"net"
@@ -8,14 +11,14 @@ import (
 	"gatepost/internal/activity"
 )
 
-// policy lets a page load only what is ours, send its forms only to us, and
+// Policy lets a page load only what is ours, send its forms only to us, and
 // stand in nobody's frame.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-// protect sets the headers of every answer.
-func protect(h http.Header) {
-	h.Set("Content-Security-Policy", policy)
+// Protect sets the headers of every answer.
+func Protect(h http.Header) {
+	h.Set("Content-Security-Policy", Policy)
 	h.Set("X-Frame-Options", "DENY") // clickjacking, in browsers that do not know frame-ancestors
 	h.Set("X-Content-Type-Options", "nosniff")
 	// Not "no-referrer": with that, browsers say "Origin: null" of our own
@@ -31,8 +34,8 @@ func protect(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// client returns what activity tells of a browser.
-func client(r *http.Request) activity.Client {
+// Client returns what activity tells of a browser.
+func Client(r *http.Request) activity.Client {
 	c := activity.Client{Protocol: activity.Web, Name: r.UserAgent()}
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		if ip, err := netip.ParseAddr(host); err == nil {

@@ -1,0 +1,31 @@
+package console
+
+import (
+	"context"
+	"net/http"
+
+	"gatepost/internal/console/api"
+	"gatepost/internal/console/page"
+	"gatepost/internal/store"
+)
+
+// declined answers a form that the directory did not take: with the form and
+// its words, or, where something of ours failed, with nothing of that.
+func (c *Console) declined(w http.ResponseWriter, r *http.Request, err error, again func(words string)) {
+	if store.Failed(err) {
+		c.failed(w, r, err)
+		return
+	}
+	again(page.Sentence(err))
+}
+
+// declined is what the API tells of a change that the directory did not make.
+func declined(err error) error {
+	if err == nil || store.Failed(err) {
+		return err
+	}
+	return api.Refuse(http.StatusUnprocessableEntity, err.Error())
+}
+
+// by returns the context of a change that whoever asks makes.
+func (c *Console) by(r *http.Request) context.Context { return r.Context() }
