@@ -42,8 +42,8 @@ type Server struct {
 	certs   *acme.Certificates // nil: they come from elsewhere
 	poke    chan struct{}      // has them looked after at once
 	console *console.Console
-	pages   []*web.Server      // behind the doors of HTTP
-	web     *web.Server        // of the metrics
+	pages   []*web.Server // behind the doors of HTTP
+	web     *web.Server   // of the metrics
 	control *control.Server
 
 	mu      sync.Mutex    // one reload at a time; guards what follows
