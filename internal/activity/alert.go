@@ -28,6 +28,8 @@ const (
 	CertificateSet AlertKind = "certificate-issued"
 	AccountFrozen  AlertKind = "frozen"
 	AccountFreed   AlertKind = "released"
+	GrantSet       AlertKind = "grant-added"
+	TokenStolen    AlertKind = "token-reused"
 	FactorSet      AlertKind = "factor-added"
 	FactorGone     AlertKind = "factor-removed"
 	CodeUsed       AlertKind = "recovery-code-used"
@@ -41,6 +43,7 @@ var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, Outdat
 // aboutChanges are bounded by maxChanges.
 var aboutChanges = []AlertKind{
 	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, CertificateSet, AccountFrozen, AccountFreed,
+	GrantSet, TokenStolen,
 }
 
 // Alert is what the owner of an account is to be told.

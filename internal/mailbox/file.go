@@ -53,11 +53,7 @@ func (b *Boxes) File(ctx context.Context, f Filing) (Message, error) {
 		return Message{}, err
 	}
 	defer b.placed(content)
-	var refused error
-	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		refused = b.file(tx, &f, &m, content)
-		return refused
-	})
+	refused, err := b.write(ctx, &entry{Filing: f, message: &m, content: content})
 	if refused != nil && content.blob != "" {
 		// Undone for certain. After an error of the commit itself the row
 		// may be there after all; then the file is left to Sweep.
@@ -70,7 +66,8 @@ func (b *Boxes) File(ctx context.Context, f Filing) (Message, error) {
 }
 
 // file is the transaction of File.
-func (b *Boxes) file(tx *store.Tx, f *Filing, m *Message, c content) error {
+func (b *Boxes) file(tx *store.Tx, e *entry) error {
+	f, m, c := &e.Filing, e.message, e.content
 	if err := once(tx, f); err != nil {
 		return err
 	}

@@ -14,7 +14,9 @@
 // File writes the message, the space that it takes and the pair (id,
 // recipient) in one transaction. A delivery that is repeated because its
 // outcome was lost finds the pair and files nothing. The pairs are a table
-// of their own: a user may expunge the message first. Forget removes them
+// of their own: a user may expunge the message first. Messages that are filed
+// while the store's writer is busy share a transaction, unless one of them is
+// refused: then each has its own (together.go). Forget removes the pairs
 // once the outcome is durable, Prune what Forget missed.
 //
 // # Crashes
@@ -70,6 +72,7 @@ type Boxes struct {
 
 	mu      sync.Mutex
 	placing map[string]bool // files whose rows are being written: Sweep leaves them alone
+	open    *group          // what else is filed now may join it; nil if none waits
 }
 
 // New returns the mailboxes in db, with their large bodies in blobs. random
