@@ -26,6 +26,7 @@ var house = [][]string{
 	{"daemon"},
 	{"config"},
 	{"listen", "lock", "smtpd", "control", "web", "console", "oauthd"},
+	{"moving"},
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
@@ -41,7 +42,7 @@ var house = [][]string{
 	{"passwords"},
 	{"letter"},
 	{"confine"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"mbox"}, {"message"}, {"maildir", "lines"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}
