@@ -206,8 +206,7 @@ func (x *Exchange) later(err error) error {
 // nothing it is slowed like any other, or it could be told from a wrong one.
 func (x *Exchange) unguessed(c *record.Credential) bool {
 	p := x.claim.person
-	made := c != nil && (c.Kind == record.Device || c.Kind == record.Certificate)
-	return made && p != nil && !p.Frozen && x.claim.acts()
+	return c != nil && c.Kind != record.Password && p != nil && !p.Frozen && x.claim.acts()
 }
 
 // conclude decides an exchange whose credential has been checked: c is the
