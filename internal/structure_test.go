@@ -25,23 +25,24 @@ var update = flag.Bool("update", false, "write testdata/oversize.txt anew")
 var house = [][]string{
 	{"daemon"},
 	{"config"},
-	{"listen", "lock", "smtpd", "control", "web", "console"},
+	{"listen", "lock", "smtpd", "control", "web", "console", "oauthd"},
+	{"moving"},
 	{"backup", "inspect"},
 	{"moment"},
 	{"gate", "queue", "spool", "outbound", "remote", "local", "mailbox"},
 	{"courier"},
-	{"account", "acme", "forward", "hook", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
+	{"account", "acme", "forward", "grant", "hook", "hostkey", "proof", "reputation", "signing", "verdict", "witness"},
 	{"activity"},
 	{"tables"},
 	{"audit"},
 	{"transport"},
 	{"dsn", "arc", "dmarc", "aggregate", "dane", "mtasts", "tlsrpt", "arf"},
-	{"spf", "dkim"},
+	{"spf", "dkim", "oauth"},
 	{"authres"},
 	{"passwords"},
 	{"letter"},
 	{"confine"},
-	{"envelope"}, {"smtpclient"}, {"smtp"}, {"message"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
+	{"envelope"}, {"smtpclient"}, {"smtp"}, {"mbox"}, {"message"}, {"maildir", "lines"}, {"parts"}, {"addr"}, {"reach", "place"}, {"dnsupdate"}, {"resolve"}, {"keys"}, {"store"}, {"blob"}, {"clock"},
 }
 
 var mayImport = map[string]string{"local": "mailbox"}

@@ -15,7 +15,7 @@ func (a *app) account() *cobra.Command {
 	return a.group("account", "The people who have a mailbox and can sign in",
 		a.accountAdd(), a.accountList(), a.accountShow(), a.accountSet(), a.accountPassword(), a.breached(), a.factor(),
 		a.device(), a.clientCertificate(), a.freeze(), a.release(),
-		a.accountRemove())
+		a.accountGrant(), a.accountRemove())
 }
 
 func (a *app) accountAdd() *cobra.Command {

@@ -20,7 +20,7 @@ import (
 const maxShown = 64 << 20
 
 func (a *app) mailbox() *cobra.Command {
-	return a.group("mailbox", "What is in the mailboxes", a.mailboxList(), a.mailboxShow(), a.mailboxExport())
+	return a.group("mailbox", "What is in the mailboxes, and the way in and out of them", a.mailboxList(), a.mailboxShow(), a.mailboxImport(), a.mailboxExport())
 }
 
 // message is one row of a list, as mailbox.Message is sent.

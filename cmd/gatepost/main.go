@@ -88,7 +88,7 @@ To set it up for good:
 	}
 	root.PersistentFlags().StringVar(&a.config, "config", "", "the configuration `FILE` (default ./gatepost.toml, then /etc/gatepost/gatepost.toml, then /var/lib/gatepost/gatepost.toml)")
 	root.AddCommand(a.try(), a.init(), a.serve(), a.check(), a.domain(), a.account(), a.alias(),
-		a.dns(), a.certificate(), a.queue(), a.proof(), a.mailbox(), a.message(), a.reports(), a.activity(), a.backup(), a.restore(), a.unit(), a.man(), a.version())
+		a.dns(), a.certificate(), a.queue(), a.proof(), a.mailbox(), a.message(), a.reports(), a.activity(), a.oauth(), a.backup(), a.restore(), a.unit(), a.man(), a.version())
 	return root
 }
 

@@ -102,6 +102,8 @@ type (
 	Device   = record.DeviceInfo
 	Terms    = terms.Terms
 	Exchange = signin.Exchange
+	Token    = signin.Token
+	Tokens   = signin.Tokens
 )
 
 // The roles.
@@ -131,6 +133,7 @@ type Options struct {
 	SendLimit int   // recipients a day, likewise
 
 	Activity Activity // nil: nobody reviews
+	Tokens   Tokens   // nil: nobody signs in with tokens
 }
 
 // Counters count what the directory did since it was made.
@@ -199,8 +202,8 @@ func newDirectory(db *store.DB, k *keys.Keys, o Options, cost secret.Cost) *Dire
 	d.signin = signin.New(desk{d}, signin.Options{
 		Keys: k, Clock: o.Clock, Random: o.Random, Log: o.Log,
 		Cost: cost, HashRuns: o.HashRuns, ScramForPasswords: o.ScramForPasswords,
-		Certificates: &d.certs,
-		SignIns:      &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
+		Certificates: &d.certs, Tokens: o.Tokens,
+		SignIns: &d.Counters.SignIns, Refused: &d.Counters.Refused, Hashes: &d.Counters.Hashes,
 		Tried: tried(o.Activity),
 	})
 	return d

@@ -75,7 +75,7 @@ func TestKnownAndUnknownNamesAreAlike(t *testing.T) {
 	h := newHouse(t)
 	h.domain("example.org", "example.net")
 	h.accounts("plain@example.org", "device@example.org", "frozen@example.org", "used@example.org")
-	if _, _, err := h.AddDevice(ctx, addr.MustParse("device@example.org"), "phone", terms.Terms{}); err != nil {
+	if _, _, err := h.AddDevice(ctx, addr.MustParse("device@example.org"), "phone", terms.Terms{Scope: terms.Both}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.Freeze(ctx, addr.MustParse("frozen@example.org")); err != nil {

@@ -126,7 +126,7 @@ func TestCodeOnce(t *testing.T) {
 	for _, code := range []string{p.code(), codes[3]} {
 		var in atomic.Int64
 		var all sync.WaitGroup
-		for range 20 {
+		for range 12 {
 			c := elsewhere()
 			all.Go(func() {
 				if _, err := h.Directory.SignIn(ctx, "anna@example.org", password, code, c); err == nil {
@@ -138,6 +138,71 @@ func TestCodeOnce(t *testing.T) {
 		if in.Load() != 1 {
 			t.Errorf("it opened %d times", in.Load())
 		}
+	}
+}
+
+// Whoever has the password cannot try all codes, from however many networks;
+// what cannot be guessed opens all the while.
+func TestGuessedCodes(t *testing.T) {
+	t.Parallel()
+	r := &reviewed{}
+	h := newHouse(t, func(o *Options) { o.Activity = r })
+	h.domain("example.org")
+	h.accounts("anna@example.org")
+	p, codes := h.enrol("anna@example.org")
+	d, _ := h.passkey("anna@example.org", "laptop")
+	h.clock.Advance(time.Minute)
+	in := func(pw, code string) bool { // however long it takes
+		t.Helper()
+		c := elsewhere()
+		done := make(chan bool)
+		go func() {
+			_, err := h.Directory.SignIn(ctx, "anna@example.org", pw, code, c)
+			done <- err == nil
+		}()
+		for {
+			select {
+			case ok := <-done:
+				return ok
+			case <-time.After(5 * time.Millisecond):
+				h.clock.Advance(2 * time.Second)
+			}
+		}
+	}
+	wrong := "000000"
+	if p.code() == wrong {
+		wrong = "000001"
+	}
+	for range 6 {
+		if in(password+"x", wrong) || in(password, "") {
+			t.Error("half was enough")
+		}
+	}
+	h.clock.Advance(2 * time.Hour) // nothing is slowed
+	if !in(password, p.code()) {
+		t.Error("wrong passwords, and codes that are missing, shut the owner out")
+	}
+	h.clock.Advance(time.Minute)
+	for range 10 {
+		if in(password, wrong) {
+			t.Error("a wrong code was right")
+		}
+	}
+	if in(password, p.code()) {
+		t.Error("more codes are looked at")
+	}
+	if !in(password, codes[0]) {
+		t.Error("a recovery code does not open")
+	}
+	if got, err := h.show("anna@example.org", d); got == "" {
+		t.Error(err)
+	}
+	if in(password, p.code()) {
+		t.Error("a recovery code made room for guesses")
+	}
+	h.clock.Advance(time.Hour)
+	if !in(password, p.code()) {
+		t.Error("the owner is shut out for longer")
 	}
 }
 
@@ -316,7 +381,7 @@ func TestOneRefusal(t *testing.T) {
 	h.domain("example.org")
 	h.accounts("anna@example.org", "ben@example.org", "cold@example.org")
 	p, codes := h.enrol("anna@example.org")
-	h.enrol("cold@example.org")
+	_, colds := h.enrol("cold@example.org")
 	if err := h.Freeze(ctx, addr.MustParse("cold@example.org")); err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +402,7 @@ func TestOneRefusal(t *testing.T) {
 		"nobody":          {"zoe@example.org", password, "123123"},
 		"no domain":       {"zoe@elsewhere.example", password, ""},
 		"no address":      {"?", password, ""},
-		"frozen":          {"cold@example.org", password, codes[1]},
+		"frozen":          {"cold@example.org", password, colds[1]},
 		"frozen and half": {"cold@example.org", password, ""},
 	} {
 		c := elsewhere()

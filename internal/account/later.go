@@ -23,7 +23,7 @@ const (
 
 // Used notes that c signed its account in.
 func (d desk) Used(c *record.Credential) {
-	if c.ID == 0 { // a passkey, of which more is kept
+	if c.ID == 0 || c.Kind == record.Token { // a passkey and a token, of which more is kept elsewhere
 		return
 	}
 	now := d.o.Clock.Now().Unix()

@@ -71,6 +71,10 @@ const (
 
 	CertificateIssued  Kind = "certificate-issued"  // a device got a certificate to sign in with
 	CertificateRevoked Kind = "certificate-revoked" // and lost it
+
+	GrantAdded   Kind = "grant-added"   // a program got tokens in place of a password
+	GrantRemoved Kind = "grant-removed" // and lost them
+	TokenReused  Kind = "token-reused"  // likewise, since two have the same one
 )
 
 // Outcome says how it ended.
@@ -155,6 +159,7 @@ func Kinds() []Kind {
 	return []Kind{
 		SignIn, Password, DeviceAdded, DeviceRemoved, AccountAdded, AccountRemoved, Role, Frozen, Released,
 		AliasSet, AliasRemoved, Forwarding, Recovery, Export, Backup,
+		GrantAdded, GrantRemoved, TokenReused,
 		CertificateIssued, CertificateRevoked,
 		FactorAdded, FactorRemoved, RecoveryUsed, CodesMade,
 	}

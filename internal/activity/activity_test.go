@@ -317,6 +317,8 @@ func TestSentences(t *testing.T) {
 		`The account anna@example.org was frozen, by a link, from 192.0.2.1 as "\x1b".`:                          {Kind: Frozen, Account: anna, Detail: "by a link", Client: Client{Protocol: Web, Address: netip.MustParseAddr("192.0.2.1"), Name: "\x1b"}},
 		`The account anna@example.org was frozen.`:                                                               {Kind: Frozen, Account: anna, Client: Client{Protocol: Web}},
 		`Mail that reaches anna@example.org was made to go elsewhere too: info@example.org to evil@example.net.`: {Kind: Forwarding, Account: anna, Detail: "info@example.org to evil@example.net"},
+		`The program "Thunderbird" was allowed to act for anna@example.org.`:                                     {Kind: GrantAdded, Account: anna, Detail: "Thunderbird"},
+		`The program "App" may not act for anna@example.org any more.`:                                           {Kind: GrantRemoved, Account: anna, Detail: "App"},
 		`The device "\x1b]0;" of anna@example.org got a password.`:                                               {Kind: DeviceAdded, Account: anna, Detail: "\x1b]0;"},
 		`The device "phone" of anna@example.org got a certificate.`:                                              {Kind: CertificateIssued, Account: anna, Detail: "phone"},
 		`The certificate of the device "phone" of anna@example.org was revoked.`:                                 {Kind: CertificateRevoked, Account: anna, Detail: "phone"},

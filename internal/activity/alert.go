@@ -27,6 +27,8 @@ const (
 	RecoverySet   AlertKind = "recovery"
 	AccountFrozen AlertKind = "frozen"
 	AccountFreed  AlertKind = "released"
+	GrantSet      AlertKind = "grant-added"
+	TokenStolen   AlertKind = "token-reused"
 	FactorSet     AlertKind = "factor-added"
 	FactorGone    AlertKind = "factor-removed"
 	CodeUsed      AlertKind = "recovery-code-used"
@@ -40,6 +42,7 @@ var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, Outdat
 // aboutChanges are bounded by maxChanges.
 var aboutChanges = []AlertKind{
 	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed,
+	GrantSet, TokenStolen,
 }
 
 // Alert is what the owner of an account is to be told.

@@ -247,7 +247,7 @@ func TestChangesAreTold(t *testing.T) {
 	t.Parallel()
 	b := newBook(t)
 	for kind, want := range map[Kind]AlertKind{
-		Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
+		Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet, GrantAdded: GrantSet, TokenReused: TokenStolen,
 		Frozen: AccountFrozen, Released: AccountFreed, Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
 	} {
 		b.change(kind, "x@example.net")

@@ -200,5 +200,6 @@ func failures(tx *store.Tx, e *Event) (n, here int64, most *Event, err error) {
 var changes = map[Kind]AlertKind{
 	Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
 	Frozen: AccountFrozen, Released: AccountFreed,
+	GrantAdded: GrantSet, TokenReused: TokenStolen,
 	FactorAdded: FactorSet, FactorRemoved: FactorGone, RecoveryUsed: CodeUsed, CodesMade: CodesSet,
 }

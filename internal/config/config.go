@@ -28,6 +28,7 @@ type Config struct {
 	Reports  Reports  `toml:"reports"`
 	Activity Activity `toml:"activity"`
 	Alerts   Alerts   `toml:"alerts"`
+	OAuth    OAuth    `toml:"oauth"`
 	System   System   `toml:"system"`
 	Limits   Limits   `toml:"limits"`
 	Route    []Route  `toml:"route"`
@@ -198,6 +199,12 @@ type Alerts struct {
 	Webhook string `toml:"webhook"`
 	// File with the secret that these posts are signed with, 24 to 64 random octets in base64: openssl rand -base64 32. Only Gatepost's user should be able to read it.
 	WebhookSecretFile string `toml:"webhook_secret_file"`
+}
+
+// OAuth is about programs for mail that get tokens of this server in place of a password: oauth.md tells of them.
+type OAuth struct {
+	// Give out tokens at the https door, and offer OAUTHBEARER and XOAUTH2 where people sign in.
+	Enabled bool `toml:"enabled"`
 }
 
 // System is about the machine that the server runs on.

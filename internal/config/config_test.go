@@ -140,6 +140,7 @@ func TestRefused(t *testing.T) {
 		{"a role that is none", minimal + "[factor]\nrequired = [\"root\"]\n", `f.toml:3: factor.required: "root" is not one of admin, user`},
 		{"a role twice", minimal + "[factor]\nrequired = [\"user\", \"user\"]\n", `f.toml:3: factor.required: "user" is there twice`},
 		{"passwords of an hour", minimal + "[password]\nmax_age = \"1h\"\n", "f.toml:3: password.max_age: it must be at least 1d"},
+		{"tokens without a door", minimal + "[listen]\nhttps = []\n[oauth]\nenabled = true\n", "f.toml:5: oauth.enabled: it needs listen.https"},
 		{"hostname is an address", "hostname = \"[192.0.2.1]\"\n", "f.toml:1: hostname: it must be a name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -66,7 +66,7 @@ Sizes are written as "50MiB", lengths of time as "30s", "5m", "4h", "5d". This p
 		{"[listen]", "Listen", def.Listen}, {"[tls]", "TLS", def.TLS}, {"[dns]", "DNS", def.DNS},
 		{"[dns.update]", "Update", def.DNS.Update},
 		{"[relay]", "Relay", def.Relay}, {"[front]", "Front", def.Front}, {"[trusted]", "Trusted", def.Trusted}, {"[[sender]]", "Sender", Sender{}}, {"[remote]", "Remote", def.Remote}, {"[reports]", "Reports", def.Reports},
-		{"[activity]", "Activity", def.Activity}, {"[alerts]", "Alerts", def.Alerts},
+		{"[activity]", "Activity", def.Activity}, {"[alerts]", "Alerts", def.Alerts}, {"[oauth]", "OAuth", def.OAuth},
 		{"[system]", "System", def.System},
 		{"[password]", "Password", def.Password}, {"[factor]", "Factor", def.Factor},
 		{"[[route]]", "Route", Route{}}, {"[limits]", "Limits", def.Limits},

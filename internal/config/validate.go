@@ -34,7 +34,7 @@ const (
 // returns the first contradiction.
 func (c *Config) validate() error {
 	for _, check := range []func() error{
-		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkAlerts, c.checkRoutes, c.checkLimits,
+		c.checkHostname, c.checkListen, c.checkTLS, c.checkDNS, c.checkRelay, c.checkTrusted, c.checkSenders, c.checkRemote, c.checkPassword, c.checkFactor, c.checkActivity, c.checkAlerts, c.checkOAuth, c.checkRoutes, c.checkLimits,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -262,6 +262,13 @@ func (c *Config) checkPassword() error {
 	}
 	if p.MaxAge != 0 && p.MaxAge < Span(day) {
 		return c.at("password.max_age", "it must be at least 1d, or 0 for never")
+	}
+	return nil
+}
+
+func (c *Config) checkOAuth() error {
+	if c.OAuth.Enabled && len(c.Listen.HTTPS) == 0 {
+		return c.at("oauth.enabled", "it needs listen.https, where programs get their tokens")
 	}
 	return nil
 }

@@ -37,8 +37,9 @@ type Exported struct {
 	Folder   string    `json:"folder"`
 	UID      uint32    `json:"uid"`
 	Received time.Time `json:"received"`
-	Flags    []string  `json:"flags"`
+	Flags    []string  `json:"flags"` // keywords too
 	Size     int64     `json:"size"`
+	Ends     []byte    `json:"ends,omitempty"` // how its lines ended before it was imported: see package lines
 }
 
 func (d *Desk) listFolders(ctx context.Context, a Name, emit Emit) error {
@@ -126,7 +127,7 @@ func (d *Desk) exportFolder(ctx context.Context, acc account.Account, folder str
 		if err != nil {
 			return err
 		}
-		err = emit(Exported{folder, m.UID, c.Received, c.Flags.Names(), c.Size}, c)
+		err = emit(Exported{folder, m.UID, c.Received, append(c.Flags.Names(), c.Keywords...), c.Size, c.Ends}, c)
 		c.Close()
 		if err != nil {
 			return err

@@ -22,6 +22,12 @@ type Item struct {
 // each, in order. The error is the server's sentence or the reason why there
 // is no answer.
 func Call(ctx context.Context, path, verb string, args any, each func(Item) error) error {
+	return Send(ctx, path, verb, args, nil, each)
+}
+
+// Send is Call for a verb that is given more than its arguments: what feed
+// sends, which may be nil. When feed fails, so does the call.
+func Send(ctx context.Context, path, verb string, args any, feed Feed, each func(Item) error) error {
 	var d net.Dialer
 	name, leave, err := reach(path)
 	if err != nil {
@@ -34,9 +40,24 @@ func Call(ctx context.Context, path, verb string, args any, each func(Item) erro
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := ask(conn, verb, args); err != nil {
+	if err := ask(conn, verb, args, feed != nil); err != nil {
 		return err
 	}
+	if feed == nil {
+		return answers(ctx, conn, each)
+	}
+	fed := make(chan error, 1)
+	go func() { fed <- send(conn, feed) }()
+	err = answers(ctx, conn, each)
+	conn.Close() // nobody listens to the rest
+	if failed := <-fed; failed != nil && !errors.Is(failed, errUnheard) {
+		return failed
+	}
+	return err
+}
+
+// answers hands each item of an answer to each.
+func answers(ctx context.Context, conn net.Conn, each func(Item) error) error {
 	a := &answer{r: bufio.NewReader(conn)}
 	for {
 		kind, content, err := a.next()
@@ -62,12 +83,12 @@ func Call(ctx context.Context, path, verb string, args any, each func(Item) erro
 	}
 }
 
-func ask(conn net.Conn, verb string, args any) error {
+func ask(conn net.Conn, verb string, args any, fed bool) error {
 	raw, err := json.Marshal(args)
 	if err != nil {
 		return err
 	}
-	content, err := json.Marshal(call{verb, raw})
+	content, err := json.Marshal(call{verb, raw, fed})
 	if err != nil {
 		return err
 	}
@@ -77,6 +98,7 @@ func ask(conn net.Conn, verb string, args any) error {
 // answer reads frames, with one frame of looking ahead.
 type answer struct {
 	r       *bufio.Reader
+	before  func() // is called before each frame; may be nil
 	waiting bool
 	kind    byte
 	content []byte
@@ -86,6 +108,9 @@ func (a *answer) next() (byte, []byte, error) {
 	if a.waiting {
 		a.waiting = false
 		return a.kind, a.content, nil
+	}
+	if a.before != nil {
+		a.before()
 	}
 	return readFrame(a.r)
 }
@@ -105,11 +130,14 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		}
 		if kind != kindBody {
 			b.a.waiting, b.a.kind, b.a.content, b.end = true, kind, content, true
+			if kind == kindError { // half a body must not pass for a whole one
+				return 0, errors.New(string(content))
+			}
 			break
 		}
-		b.rest = content
+		b.rest, b.end = content, len(content) == 0
 	}
-	if b.end {
+	if len(b.rest) == 0 {
 		return 0, io.EOF
 	}
 	n := copy(p, b.rest)

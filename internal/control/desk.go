@@ -77,6 +77,7 @@ var verbs = map[string]verb{
 
 	"mailbox.folders": with((*Desk).listFolders), "mailbox.list": with((*Desk).listMessages),
 	"mailbox.show": with((*Desk).showMessage), "mailbox.export": with((*Desk).exportMailbox),
+	"mailbox.import": with((*Desk).importMailbox),
 
 	"certificate.list": with((*Desk).listCertificates), "certificate.host": with((*Desk).showHost),
 	"certificate.roll": with((*Desk).rollHost),

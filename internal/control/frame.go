@@ -13,9 +13,10 @@ import (
 // it takes.
 const maxFrame = 1 << 20
 
-// The kinds of frame. A call is one kindCall; the answer is any number of
-// kindItem, each followed by any number of kindBody, and then one kindDone
-// or kindError.
+// The kinds of frame. A call is one kindCall, and if it says so
+// (Feed) any number of kindItem and then one kindDone or kindError. The answer
+// is the same, and may begin before the call has ended. A body follows its
+// item in any number of kindBody; an empty one says that it is whole.
 const (
 	kindCall  = 'C'
 	kindItem  = 'J'
@@ -58,6 +59,7 @@ func readFrame(r *bufio.Reader) (kind byte, content []byte, err error) {
 type call struct {
 	Verb string          `json:"verb"`
 	Args json.RawMessage `json:"args"`
+	Fed  bool            `json:"fed,omitempty"` // items follow
 }
 
 // bodyWriter cuts a body into frames.

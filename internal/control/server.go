@@ -108,7 +108,8 @@ func (s *Server) Close() error {
 // answer reads one call and writes its answer.
 func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 	conn.SetReadDeadline(s.clock.Now().Add(askTime))
-	kind, content, err := readFrame(bufio.NewReader(conn))
+	r := bufio.NewReader(conn)
+	kind, content, err := readFrame(r)
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,11 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) error {
 		return errFrame
 	}
 	w := bufio.NewWriter(&stalling{conn, s.clock})
+	if c.Fed {
+		var done func() bool
+		ctx, done = s.given(ctx, conn, r, w)
+		defer done()
+	}
 	err = s.handle(asks(ctx, conn), c.Verb, c.Args, func(item any, body io.Reader) error {
 		return writeItem(w, item, body)
 	})
@@ -136,8 +142,10 @@ func writeItem(w io.Writer, item any, body io.Reader) error {
 	if err := writeFrame(w, kindItem, content); err != nil || body == nil {
 		return err
 	}
-	_, err = io.Copy(bodyWriter{w}, body)
-	return err
+	if _, err = io.Copy(bodyWriter{w}, body); err != nil {
+		return err
+	}
+	return writeFrame(w, kindBody, nil)
 }
 
 // stalling gives each write its own deadline, so that a command which was

@@ -153,6 +153,7 @@ func (s *Server) reload() {
 		"listen":   reflect.DeepEqual(cfg.Listen, s.cfg.Listen),
 		"tls":      cfg.TLS == s.cfg.TLS,
 		"dns":      reflect.DeepEqual(cfg.DNS, s.cfg.DNS),
+		"oauth":    cfg.OAuth == s.cfg.OAuth,
 	} {
 		if !same {
 			s.log.Warn("this change takes effect at the next start", "setting", key)

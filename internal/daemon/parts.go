@@ -24,6 +24,7 @@ import (
 	"gatepost/internal/courier"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/daemon/guard"
+	"gatepost/internal/daemon/programs"
 	"gatepost/internal/daemon/protect"
 	"gatepost/internal/daemon/settings"
 	"gatepost/internal/envelope"
@@ -57,6 +58,7 @@ type parts struct {
 	db        *store.DB
 	guard     *guard.Guard
 	blobs     *blob.Dir
+	programs  *programs.Programs
 	directory *account.Directory
 	boxes     *mailbox.Boxes
 	resolver  *resolve.Client
@@ -85,7 +87,7 @@ type parts struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger, capture addr.Address) (*parts, error) {
 	p := &parts{cfg: cfg, log: log, clock: clock.System, meter: newMeter()}
 	for _, step := range []func(context.Context) error{
-		p.openKeys, p.openStore, p.openGuard, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
+		p.openKeys, p.openStore, p.openGuard, p.openGrants, p.openDirectory, p.openMailboxes, p.openResolver, p.openHostKey, p.openSigning, p.openSpool, p.openProtection, p.openRemote,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -146,7 +148,7 @@ func (p *parts) openDirectory(ctx context.Context) error {
 		Hostname: p.hostname(), Origins: settings.Origins(p.cfg), Clock: p.clock, Random: rand.Reader, Log: p.log,
 		HashRuns: l.PasswordHashes, ScramForPasswords: l.ScramForPasswords, Passwords: settings.Passwords(p.cfg),
 		Quota: int64(l.Quota), SendLimit: l.SendingPerDay,
-		Activity: console.Watched{Book: p.guard.Book},
+		Activity: console.Watched{Book: p.guard.Book}, Tokens: p.tokens(),
 	})
 	p.directory.SetFactorRoles(settings.FactorRoles(p.cfg))
 	p.guard.Account, p.guard.AddressOf, p.guard.Lock = p.directory.Account, p.directory.AddressOf, p.directory.Lock
@@ -370,7 +372,7 @@ func (p *parts) openQueue(ctx context.Context, capture addr.Address) error {
 func (p *parts) hostname() addr.Domain { return addr.Domain(p.cfg.Hostname) }
 
 // handle carries out what operators ask for.
-func (p *parts) handle() control.Handler { return p.guard.Handle(p.desk().Do) }
+func (p *parts) handle() control.Handler { return p.guard.Handle(p.programs.Handle(p.desk().Do)) }
 
 // desk returns the operator's desk over the parts.
 func (p *parts) desk() *control.Desk {

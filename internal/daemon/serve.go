@@ -106,7 +106,7 @@ func Start(ctx context.Context, cfg *config.Config, o Options) (*Server, error) 
 			return err
 		},
 		func(ctx context.Context) error { return s.parts.directory.Recall(ctx) },
-		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openDoors, s.openMetrics,
+		s.recoverMail, s.openCertificates, s.openControl, s.openConsole, s.openOAuth, s.openDoors, s.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.close())

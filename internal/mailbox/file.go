@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"gatepost/internal/envelope"
@@ -28,10 +29,11 @@ type Filing struct {
 	ID        envelope.ID
 	Recipient string
 
-	Header []byte // fields to put in front of the body, each ending in CR LF
-	Body   *envelope.Body
-	Flags  Flags
-	Date   time.Time // when it arrived: IMAP's internal date
+	Header   []byte // fields to put in front of the body, each ending in CR LF
+	Body     *envelope.Body
+	Flags    Flags
+	Keywords []string  // flags of the user's own, each an atom
+	Date     time.Time // when it arrived: IMAP's internal date
 }
 
 // File puts a message into a mailbox and returns it as lists show it. When
@@ -53,11 +55,7 @@ func (b *Boxes) File(ctx context.Context, f Filing) (Message, error) {
 		return Message{}, err
 	}
 	defer b.placed(content)
-	var refused error
-	err = b.db.Update(ctx, func(tx *store.Tx) error {
-		refused = b.file(tx, &f, &m, content)
-		return refused
-	})
+	refused, err := b.write(ctx, &entry{Filing: f, message: &m, content: content})
 	if refused != nil && content.blob != "" {
 		// Undone for certain. After an error of the commit itself the row
 		// may be there after all; then the file is left to Sweep.
@@ -70,10 +68,16 @@ func (b *Boxes) File(ctx context.Context, f Filing) (Message, error) {
 }
 
 // file is the transaction of File.
-func (b *Boxes) file(tx *store.Tx, f *Filing, m *Message, c content) error {
+func (b *Boxes) file(tx *store.Tx, e *entry) error {
+	f, m, c := &e.Filing, e.message, e.content
 	if err := once(tx, f); err != nil {
 		return err
 	}
+	return b.add(tx, f, m, c)
+}
+
+// add puts a message into its folder.
+func (b *Boxes) add(tx *store.Tx, f *Filing, m *Message, c content) error {
 	slot, err := b.claim(tx, f)
 	if err != nil {
 		return err
@@ -87,15 +91,16 @@ func (b *Boxes) file(tx *store.Tx, f *Filing, m *Message, c content) error {
 	m.UID = slot.uid
 	_, err = tx.Exec(`INSERT INTO message
 		(id, folder, uid, modseq, flags, keywords, received, size, subject, sender, sent, body, spool)
-		VALUES (?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?)`,
-		m.ID, slot.folder, slot.uid, slot.modseq, int64(f.Flags), f.Date.Unix(), m.Size,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.ID, slot.folder, slot.uid, slot.modseq, int64(f.Flags), strings.Join(f.Keywords, " "), f.Date.Unix(), m.Size,
 		m.Subject, m.From, m.Date.Unix(), m.ID, f.ID[:])
 	if err != nil {
 		return err
 	}
 	header := append([]byte{}, f.Header...) // nil would be NULL
-	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content, header_sum, content_sum) VALUES (?, 1, ?, ?, ?, ?, ?, ?)`,
-		m.ID, m.Size, c.blob, header, c.inline, int64(crc32.Checksum(header, envelope.SumTable)), int64(c.sum))
+	ends := append([]byte{}, c.ends...)
+	_, err = tx.Exec(`INSERT INTO body (id, refs, size, blob, header, content, header_sum, content_sum, ends) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.Size, c.blob, header, c.inline, int64(crc32.Checksum(header, envelope.SumTable)), int64(c.sum), ends)
 	return err
 }
 
@@ -163,6 +168,7 @@ type content struct {
 	inline []byte
 	blob   string
 	sum    uint32 // CRC32C
+	ends   []byte // how its lines ended before it was imported
 }
 
 // place brings the body to where its row will find it. A file is durable
@@ -173,15 +179,10 @@ func (b *Boxes) place(body *envelope.Body) (content, error) {
 		inline, err := inlineContent(body)
 		return content{inline: inline, sum: crc32.Checksum(inline, envelope.SumTable)}, err
 	}
-	id, err := envelope.NewID(b.clock.Now(), b.random)
+	c, err := b.name()
 	if err != nil {
 		return content{}, err
 	}
-	// Not the message's own id: each recipient's body comes and goes alone.
-	c := content{inline: []byte{}, blob: blobPrefix + id.String()}
-	b.mu.Lock()
-	b.placing[c.blob] = true
-	b.mu.Unlock()
 	if body.Blob != "" {
 		// The sum is that of what was received: damage that the file has
 		// taken since is not made good by filing it.
@@ -193,6 +194,21 @@ func (b *Boxes) place(body *envelope.Body) (content, error) {
 		b.placed(c)
 	}
 	return c, err
+}
+
+// name gives a body a file of its own, which Sweep leaves alone until placed
+// is called. It is not the message's id: each recipient's body comes and goes
+// alone.
+func (b *Boxes) name() (content, error) {
+	id, err := envelope.NewID(b.clock.Now(), b.random)
+	if err != nil {
+		return content{}, err
+	}
+	c := content{inline: []byte{}, blob: blobPrefix + id.String()}
+	b.mu.Lock()
+	b.placing[c.blob] = true
+	b.mu.Unlock()
+	return c, nil
 }
 
 func inlineContent(body *envelope.Body) ([]byte, error) {

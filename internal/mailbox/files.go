@@ -1,6 +1,26 @@
 package mailbox
 
-import "gatepost/internal/store"
+import (
+	"context"
+
+	"gatepost/internal/audit"
+	"gatepost/internal/blob"
+	"gatepost/internal/mailbox/sound"
+	"gatepost/internal/store"
+)
+
+// Moment is the store of one moment: every call of View shows the same.
+type Moment = sound.Moment
+
+// Work returns the octets that Check reads.
+func Work(n Moment) (octets int64, err error) { return sound.Work(n) }
+
+// Check reads every row and every body of the mailboxes in a snapshot, and
+// tells what is wrong. done is told of the octets that were read, owned of the
+// blobs that belong to a body. It changes nothing.
+func Check(ctx context.Context, n Moment, blobs blob.Store, done func(int64), owned func(name string), found func(audit.Finding)) error {
+	return sound.Check(ctx, n, blobs, done, owned, found)
+}
 
 // File is a file of the blob store that holds a body.
 type File struct {
@@ -11,7 +31,7 @@ type File struct {
 
 // Matches reports whether a CRC32C is that of the file when it was filed, as
 // far as that is known.
-func (f *File) Matches(sum uint32) bool { return matches(f.sum, sum) }
+func (f *File) Matches(sum uint32) bool { return sound.Matches(f.sum, sum) }
 
 // Files returns the files that the bodies of a snapshot are in.
 func Files(n Moment) (list []File, err error) {

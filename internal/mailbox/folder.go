@@ -4,34 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
-
+	"gatepost/internal/mailbox/title"
 	"gatepost/internal/store"
 )
 
-// Inbox is the folder that mail is delivered to: RFC 9051, section 5.1.
-const Inbox = "INBOX"
-
-// Bounds of a folder's name.
-const (
-	MaxName  = 255 // octets
-	MaxDepth = 16  // levels, separated by '/'
-)
-
-// standard are the folders that every mailbox begins with and the roles of
-// RFC 6154, section 2 that clients find them by.
-var standard = []struct{ name, role string }{
-	{Inbox, "inbox"},
-	{"Sent", "sent"},
-	{"Drafts", "drafts"},
-	{"Junk", "junk"},
-	{"Trash", "trash"},
-	{"Archive", "archive"},
-}
+// Inbox is the folder that mail is delivered to.
+const Inbox = title.Inbox
 
 // Folder is one folder of an account.
 type Folder struct {
@@ -62,7 +41,7 @@ func (b *Boxes) Folders(ctx context.Context, account int64) ([]Folder, error) {
 
 func (b *Boxes) folders(ctx context.Context, account int64) (list []Folder, err error) {
 	err = b.db.View(ctx, func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT f.name, f.role, f.uidvalidity, f.uidnext,
+		rows, err := tx.Query(`SELECT f.Name, f.Role, f.uidvalidity, f.uidnext,
 			(SELECT COUNT(*) FROM message m WHERE m.folder = f.id),
 			(SELECT COUNT(*) FROM message m WHERE m.folder = f.id AND m.flags & ? = 0)
 			FROM folder f WHERE f.account = ?
@@ -100,8 +79,8 @@ func (b *Boxes) create(tx *store.Tx, account int64) error {
 	if err != nil || made == 0 {
 		return err
 	}
-	for _, f := range standard {
-		if err := b.createFolder(tx, account, f.name, f.role); err != nil {
+	for _, f := range title.Standard {
+		if err := b.createFolder(tx, account, f.Name, f.Role); err != nil {
 			return err
 		}
 	}
@@ -134,29 +113,8 @@ func (b *Boxes) createFolder(tx *store.Tx, account int64, name, role string) err
 
 // folderName returns a name in the form that it is kept in, or ErrName.
 func folderName(name string) (string, error) {
-	if !utf8.ValidString(name) || len(name) > MaxName {
-		return "", ErrName
+	if clean, ok := title.Clean(name); ok {
+		return clean, nil
 	}
-	levels := strings.Split(norm.NFC.String(name), "/")
-	// RFC 9051, section 5.1: INBOX is written in any case, also as the
-	// first level of others.
-	if strings.EqualFold(levels[0], Inbox) {
-		levels[0] = Inbox
-	}
-	if len(levels) > MaxDepth || strings.HasPrefix(levels[0], "#") {
-		return "", ErrName // '#' begins a namespace
-	}
-	for _, level := range levels {
-		if level == "" || level == "." || level == ".." || strings.ContainsFunc(level, misleading) {
-			return "", ErrName
-		}
-	}
-	return strings.Join(levels, "/"), nil
-}
-
-// misleading tells the characters that are wildcards in LIST or would make one
-// name look like another.
-func misleading(r rune) bool {
-	return r == '*' || r == '%' || unicode.IsControl(r) ||
-		unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+	return "", ErrName
 }

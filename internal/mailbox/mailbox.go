@@ -14,8 +14,16 @@
 // File writes the message, the space that it takes and the pair (id,
 // recipient) in one transaction. A delivery that is repeated because its
 // outcome was lost finds the pair and files nothing. The pairs are a table
-// of their own: a user may expunge the message first. Forget removes them
+// of their own: a user may expunge the message first. Messages that are filed
+// while the store's writer is busy share a transaction, unless one of them is
+// refused: then each has its own (together.go). Forget removes the pairs
 // once the outcome is durable, Prune what Forget missed.
+//
+// # Import
+//
+// Mail from files (import.go) is filed many messages at a time, each with a
+// row that says that it is there. An import that was interrupted is run again
+// and files what is missing.
 //
 // # Crashes
 //
@@ -33,7 +41,7 @@
 // section 2.3 and RFC 7162, section 3.1; roles those of RFC 6154.
 //
 // It trusts its callers with account ids. Limits: names of folders have at
-// most MaxName octets and MaxDepth levels; what lists show of a message is
+// most 255 octets and 16 levels; what lists show of a message is
 // taken from its first 64 KiB of header and cut.
 package mailbox
 
@@ -68,14 +76,16 @@ type Boxes struct {
 	clock  clock.Clock
 	random io.Reader
 
-	mu      sync.Mutex
-	placing map[string]bool // files whose rows are being written: Sweep leaves them alone
+	mu        sync.Mutex
+	placing   map[string]bool // files whose rows are being written: Sweep leaves them alone
+	open      *group          // what else is filed now may join it; nil if none waits
+	importing map[int64]bool  // accounts whose mailbox is being imported to
 }
 
 // New returns the mailboxes in db, with their large bodies in blobs. random
 // names those bodies and must be safe for concurrent use.
 func New(db *store.DB, blobs blob.Store, c clock.Clock, random io.Reader) *Boxes {
-	return &Boxes{db: db, blobs: blobs, clock: c, random: random, placing: map[string]bool{}}
+	return &Boxes{db: db, blobs: blobs, clock: c, random: random, placing: map[string]bool{}, importing: map[int64]bool{}}
 }
 
 // Used returns the octets that an account's messages take.

@@ -20,6 +20,7 @@ import (
 	"gatepost/internal/blob"
 	"gatepost/internal/clock"
 	"gatepost/internal/envelope"
+	"gatepost/internal/mailbox/title"
 	"gatepost/internal/store"
 )
 
@@ -414,30 +415,30 @@ func TestFolders(t *testing.T) {
 func TestFolderName(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"inbox":                                "INBOX",
-		"InBox/Sub":                            "INBOX/Sub",
-		"Sub/inbox":                            "Sub/inbox",
-		"Entwürfe":                             "Entwürfe",
-		"Entwu\u0308rfe":                       "Entwürfe",
-		strings.Repeat("a", MaxName):           strings.Repeat("a", MaxName),
-		strings.Repeat("a/", MaxDepth-1) + "a": strings.Repeat("a/", MaxDepth-1) + "a",
-		"":                                     "!",
-		"/":                                    "!",
-		"a//b":                                 "!",
-		"/a":                                   "!",
-		"a/":                                   "!",
-		"..":                                   "!",
-		"a/../b":                               "!",
-		"a*":                                   "!",
-		"%":                                    "!",
-		"#news":                                "!",
-		"a\nb":                                 "!",
-		"a\x00":                                "!",
-		"a\u202eb":                             "!",
-		"a\u2028b":                             "!",
-		"\xff":                                 "!",
-		strings.Repeat("a", MaxName+1):         "!",
-		strings.Repeat("a/", MaxDepth) + "a":   "!",
+		"inbox":                            "INBOX",
+		"InBox/Sub":                        "INBOX/Sub",
+		"Sub/inbox":                        "Sub/inbox",
+		"Entwürfe":                         "Entwürfe",
+		"Entwu\u0308rfe":                   "Entwürfe",
+		strings.Repeat("a", title.MaxName): strings.Repeat("a", title.MaxName),
+		strings.Repeat("a/", title.MaxDepth-1) + "a": strings.Repeat("a/", title.MaxDepth-1) + "a",
+		"":                                   "!",
+		"/":                                  "!",
+		"a//b":                               "!",
+		"/a":                                 "!",
+		"a/":                                 "!",
+		"..":                                 "!",
+		"a/../b":                             "!",
+		"a*":                                 "!",
+		"%":                                  "!",
+		"#news":                              "!",
+		"a\nb":                               "!",
+		"a\x00":                              "!",
+		"a\u202eb":                           "!",
+		"a\u2028b":                           "!",
+		"\xff":                               "!",
+		strings.Repeat("a", title.MaxName+1): "!",
+		strings.Repeat("a/", title.MaxDepth) + "a": "!",
 	} {
 		got, err := folderName(in)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -371,5 +372,85 @@ func (m *model) check(t *testing.T, h *house) {
 	}
 	if pairs := h.count(t, "filed"); pairs != len(m.pairs) {
 		t.Fatalf("%d pairs, want %d", pairs, len(m.pairs))
+	}
+}
+
+// gather lets deliveries wait for the writer together, and returns how many
+// transactions they took.
+func (h *house) gather(t *testing.T, deliveries ...func()) int64 {
+	t.Helper()
+	held, release := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		err := h.db.Update(t.Context(), func(*store.Tx) error {
+			close(held)
+			<-release
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	before := h.db.Counters.Updates.Load()
+	for i, deliver := range deliveries {
+		all.Go(deliver)
+		for h.waiting() != i%maxTogether+1 {
+			runtime.Gosched()
+		}
+	}
+	close(release)
+	all.Wait()
+	return h.db.Counters.Updates.Load() - before
+}
+
+// waiting returns how many wait in the group that is open.
+func (h *house) waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open == nil {
+		return 0
+	}
+	return len(h.open.list)
+}
+
+// Those who file at the same time share a transaction. What is filed together
+// with something that is refused is filed all the same, in its own right: also
+// large messages, whose files must stay.
+func TestFiledTogether(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	deliver := func(f Filing, want error) func() {
+		return func() {
+			if _, err := h.File(t.Context(), f); !errors.Is(err, want) {
+				t.Errorf("got %v; want %v", err, want)
+			}
+		}
+	}
+	var list []func()
+	var f Filing
+	for i := range maxTogether + 1 {
+		f = filing(t)
+		f.ID, f.Body = newID(t), envelope.MemoryBody(letter(100+i%2*2*inlineBound))
+		list = append(list, deliver(f, nil))
+	}
+	if n := h.gather(t, list...); n != 2 {
+		t.Errorf("%d deliveries took %d transactions", len(list), n)
+	}
+	again, full := f, filing(t)
+	full.ID, full.Quota, full.Body = newID(t), 1, envelope.MemoryBody(letter(2*inlineBound))
+	f.ID, f.Body = newID(t), envelope.MemoryBody(letter(2*inlineBound))
+	if n := h.gather(t, deliver(f, nil), deliver(again, ErrFiled), deliver(full, ErrQuota)); n != 1+3 {
+		t.Errorf("a group and each of it alone took %d transactions", n)
+	}
+	const all = maxTogether + 2
+	messages := h.list(t, 1, Inbox)
+	for i, m := range messages {
+		if int(m.UID) != i+1 {
+			t.Errorf("message %d has UID %d", i+1, m.UID)
+		}
+	}
+	if n, files := h.count(t, "filed"), h.files(t); len(messages) != all || n != all || len(files) != maxTogether/2+1 {
+		t.Errorf("%d messages, %d pairs, %d files", len(messages), n, len(files))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 
 	"gatepost/internal/store"
@@ -91,6 +92,8 @@ type Content struct {
 	Size     int64     // octets that it gives
 	Received time.Time // when it arrived
 	Flags    Flags
+	Keywords []string
+	Ends     []byte    // how its lines ended before it was imported: see package lines
 	file     io.Closer // nil when the body was in its row
 }
 
@@ -106,14 +109,14 @@ func (c *Content) Close() error {
 func (b *Boxes) Open(ctx context.Context, account, id int64) (*Content, error) {
 	var c Content
 	var header, inline []byte
-	var name string
+	var name, keywords string
 	err := b.db.View(ctx, func(tx *store.Tx) error {
 		var received int64
 		// The account is part of the question: an id alone opens nothing.
-		err := tx.QueryRow(`SELECT m.flags, m.received, b.size, b.blob, b.header, b.content
+		err := tx.QueryRow(`SELECT m.flags, m.keywords, m.received, b.size, b.blob, b.header, b.content, b.ends
 			FROM message m JOIN folder f ON f.id = m.folder JOIN body b ON b.id = m.body
 			WHERE m.id = ? AND f.account = ?`, id, account).
-			Scan(&c.Flags, &received, &c.Size, &name, &header, &inline)
+			Scan(&c.Flags, &keywords, &received, &c.Size, &name, &header, &inline, &c.Ends)
 		c.Received = time.Unix(received, 0).UTC()
 		return err
 	})
@@ -123,6 +126,7 @@ func (b *Boxes) Open(ctx context.Context, account, id int64) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Keywords = strings.Fields(keywords)
 	body := io.Reader(bytes.NewReader(inline))
 	if name != "" {
 		file, err := b.blobs.Open(name)

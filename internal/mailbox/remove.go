@@ -79,6 +79,9 @@ func (b *Boxes) Remove(ctx context.Context, account int64) error {
 			if blobs, rest, err = removeSome(tx, account); err != nil || rest {
 				return err
 			}
+			if rest, err = forgetSome(tx, account); err != nil || rest {
+				return err
+			}
 			return removeBox(tx, account)
 		})
 		if err != nil {
@@ -142,6 +145,14 @@ func release(tx *store.Tx, body int64) (blob string, err error) {
 	}
 	_, err = tx.Exec(`DELETE FROM body WHERE id = ?`, body)
 	return blob, err
+}
+
+// forgetSome forgets some of what was imported, and returns whether there may
+// be more.
+func forgetSome(tx *store.Tx, account int64) (rest bool, err error) {
+	n, err := tx.Exec(`DELETE FROM imported WHERE account = ? AND same IN
+		(SELECT i.same FROM imported i WHERE i.account = ? LIMIT ?)`, account, account, chunk)
+	return n == chunk, err
 }
 
 // removeBox removes an empty mailbox.

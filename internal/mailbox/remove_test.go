@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gatepost/internal/envelope"
+	"gatepost/internal/mailbox/title"
 	"gatepost/internal/store"
 )
 
@@ -41,7 +42,7 @@ func TestRemove(t *testing.T) {
 	if err := h.Remove(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	for table, want := range map[string]int{"message": 1, "body": 1, "mailbox": 1, "folder": len(standard)} {
+	for table, want := range map[string]int{"message": 1, "body": 1, "mailbox": 1, "folder": len(title.Standard)} {
 		if n := h.count(t, table); n != want {
 			t.Errorf("%d rows in %s, want %d", n, table, want)
 		}

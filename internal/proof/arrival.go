@@ -122,9 +122,14 @@ func (b *Book) Arrival(ctx context.Context, id envelope.ID) (list []Arrival, err
 	return list, err
 }
 
-func insertArrival(tx *store.Tx, a *Arrival) error {
-	_, err := tx.Exec(`INSERT INTO arrival (spool, message_id, came, name, client, signed_in, version, cipher, key_exchange, require_tls)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (spool) DO NOTHING`,
-		a.ID[:], a.messageID, a.At.Unix(), a.Name, a.Client, truth(a.SignedIn), int64(a.Version), int64(a.Cipher), int64(a.Group), truth(a.RequireTLS))
-	return err
+func insertArrivals(tx *store.Tx, list []Arrival) error {
+	var rows [][]any
+	for i := range list {
+		a := &list[i]
+		rows = append(rows, []any{
+			a.ID[:], a.messageID, a.At.Unix(), a.Name, a.Client, truth(a.SignedIn), int64(a.Version), int64(a.Cipher), int64(a.Group), truth(a.RequireTLS),
+		})
+	}
+	return tx.Insert(`INSERT INTO arrival (spool, message_id, came, name, client, signed_in, version, cipher, key_exchange, require_tls)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (spool) DO NOTHING`, rows)
 }

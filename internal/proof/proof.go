@@ -175,15 +175,11 @@ func (b *Book) Flush() {
 		return
 	}
 	err := b.db.Update(context.Background(), func(tx *store.Tx) error {
-		for i := range proofs {
-			if err := b.insert(tx, &proofs[i]); err != nil {
-				return err
-			}
+		if err := b.insertProofs(tx, proofs); err != nil {
+			return err
 		}
-		for i := range arrivals {
-			if err := insertArrival(tx, &arrivals[i]); err != nil {
-				return err
-			}
+		if err := insertArrivals(tx, arrivals); err != nil {
+			return err
 		}
 		for domain, r := range levels {
 			if err := writeLevel(tx, domain, r); err != nil {
@@ -199,23 +195,39 @@ func (b *Book) Flush() {
 	}
 }
 
-// insert writes a proof, and the row of its connection if none is like it.
-func (b *Book) insert(tx *store.Tx, k *kept) error {
-	like := *k.Proof
-	like.At = time.Time{}
-	h, there := b.hops[like]
-	if !there || !k.at.Before(h.since.Add(hopLife)) {
-		id, err := insertHop(tx, &like, k.at)
+// insertProofs writes proofs, and the row of a connection where none is like it.
+func (b *Book) insertProofs(tx *store.Tx, list []kept) error {
+	var rows [][]any
+	for i := range list {
+		k := &list[i]
+		hop, err := b.hop(tx, k)
 		if err != nil {
 			return err
 		}
-		if len(b.hops) >= maxHops {
-			clear(b.hops)
-		}
-		h = hop{id, k.at}
-		b.hops[like] = h
+		rows = append(rows, []any{k.id[:], k.recipients, k.alias, k.at.Unix(), hop})
 	}
-	return insertProof(tx, k, h.id)
+	// After a crash a message may be delivered again, and then that counts.
+	return tx.Insert(`INSERT INTO proof (spool, recipients, alias, taken, hop) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (spool, recipients) DO UPDATE SET taken = excluded.taken, hop = excluded.hop`, rows)
+}
+
+// hop returns the row of a proof's connection, which it writes if none is like
+// it.
+func (b *Book) hop(tx *store.Tx, k *kept) (int64, error) {
+	like := *k.Proof
+	like.At = time.Time{}
+	if h, there := b.hops[like]; there && k.at.Before(h.since.Add(hopLife)) {
+		return h.id, nil
+	}
+	id, err := insertHop(tx, &like, k.at)
+	if err != nil {
+		return 0, err
+	}
+	if len(b.hops) >= maxHops {
+		clear(b.hops)
+	}
+	b.hops[like] = hop{id, k.at}
+	return id, nil
 }
 
 // Prune removes what is too old, of all tables but the policies, which expire

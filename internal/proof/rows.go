@@ -43,14 +43,6 @@ func insertHop(tx *store.Tx, p *envelope.Proof, since time.Time) (int64, error) 
 	return id, err
 }
 
-func insertProof(tx *store.Tx, k *kept, hop int64) error {
-	// After a crash a message may be delivered again, and then that counts.
-	_, err := tx.Exec(`INSERT INTO proof (spool, recipients, alias, taken, hop) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (spool, recipients) DO UPDATE SET taken = excluded.taken, hop = excluded.hop`,
-		k.id[:], k.recipients, k.alias, k.at.Unix(), hop)
-	return err
-}
-
 func readProofs(tx *store.Tx, id envelope.ID) ([]Delivery, error) {
 	rows, err := tx.Query(`SELECT recipients, alias, taken, host, address, version, cipher, key_exchange, chain, policy, met,
 		verified, require_tls FROM proof JOIN hop ON hop.id = proof.hop WHERE spool = ? ORDER BY taken, recipients`, id[:])

@@ -215,6 +215,13 @@ func newDeliverer(t testing.TB) *deliverer {
 		now: map[string]int{}, most: map[string]int{}, active: map[string]bool{}}
 }
 
+// underWay returns how many attempts there are now.
+func (d *deliverer) underWay() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all
+}
+
 func (d *deliverer) Deliver(ctx context.Context, a *envelope.Attempt) []envelope.Outcome {
 	f := d.begin(a)
 	defer d.end(a)

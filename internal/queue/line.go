@@ -35,7 +35,7 @@ type pool struct {
 	slot.Pool[*line]
 	to    Deliverer
 	each  int         // how many one line may hold
-	again alarm.Alarm // set while slots are free, but too many are young
+	again alarm.Alarm // set while slots are free, but too many are young: see slot.Young
 }
 
 // newPool returns a pool for other servers, some of which are dead or slow.

@@ -93,7 +93,7 @@ type Options struct {
 	KeptFor     time.Duration // how long a failure is kept that nobody may be told
 
 	RemoteWorkers  int // attempts at other servers at the same time
-	RemoteYoung    int // of those, which have just begun, beside what goes to who was waiting for nothing; 0: any number
+	RemoteYoung    int // of those, that have just begun; see slot.Young; 0: any number
 	LocalWorkers   int // attempts at our mailboxes at the same time
 	PerDestination int // attempts at one destination at the same time
 }

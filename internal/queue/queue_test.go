@@ -292,7 +292,7 @@ func TestSlowDestinationsLeaveSlots(t *testing.T) {
 			}
 		}
 		w.pass(30 * time.Minute)
-		if n := w.remote.all; n > w.o.RemoteWorkers/2 {
+		if n := w.remote.underWay(); n > w.o.RemoteWorkers/2 {
 			t.Errorf("slow destinations hold %d slots of %d", n, w.o.RemoteWorkers)
 		}
 		at := time.Now()
@@ -601,7 +601,7 @@ func TestHangingDestinationsLeaveSlots(t *testing.T) {
 			w.send(mail("bob@" + d))
 		}
 		w.pass(time.Second)
-		if n := w.remote.all; n != w.o.RemoteWorkers*3/4 {
+		if n := w.remote.underWay(); n != w.o.RemoteWorkers*3/4 {
 			t.Errorf("%d slots are taken by the hanging ones", n)
 		}
 		id := w.send(mail("bob@quick.example"))

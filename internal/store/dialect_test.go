@@ -185,7 +185,7 @@ func statements(t *testing.T, dir string) []statement {
 				return true
 			}
 			sel, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || !slices.Contains([]string{"Exec", "Query", "QueryRow"}, sel.Sel.Name) {
+			if !ok || !slices.Contains([]string{"Exec", "Insert", "Query", "QueryRow"}, sel.Sel.Name) {
 				return true
 			}
 			if text, ok := constant(call.Args[0], consts); ok {

@@ -419,6 +419,50 @@ func TestStatementsAreBounded(t *testing.T) {
 	}
 }
 
+// Insert writes each row once, whatever their number.
+func TestInsert(t *testing.T) {
+	t.Parallel()
+	const query = `INSERT INTO domain (name, created) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`
+	for _, n := range []int{0, 1, rowsAtOnce - 1, rowsAtOnce, rowsAtOnce + 1, 2*rowsAtOnce + 3} {
+		db := testStore(t)
+		var rows [][]any
+		for i := range n {
+			rows = append(rows, []any{fmt.Sprintf("d%d.example", i), int64(i)})
+		}
+		err := db.Update(t.Context(), func(tx *Tx) error {
+			if err := tx.Insert(query, rows); err != nil {
+				return err
+			}
+			return tx.Insert(query, rows)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.View(t.Context(), func(tx *Tx) error {
+			var have, sum int
+			err := tx.QueryRow(`SELECT COUNT(*), COALESCE(SUM(created), 0) FROM domain WHERE name = 'd' || created || '.example'`).Scan(&have, &sum)
+			if have != n || sum != n*(n-1)/2 {
+				t.Errorf("%d rows of %d, created at %d in all", have, n, sum)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		err = db.Update(t.Context(), func(tx *Tx) error {
+			rows = append(rows, []any{"null.example", nil})
+			return tx.Insert(query, rows)
+		})
+		if err == nil {
+			t.Error("a row that cannot be is inserted")
+		}
+	}
+	err := testStore(t).Update(t.Context(), func(tx *Tx) error { return tx.Insert(`INSERT INTO domain DEFAULT VALUES`, nil) })
+	if err == nil {
+		t.Error("there is no row of values")
+	}
+}
+
 func TestNextID(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t)

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -42,6 +44,34 @@ func (tx *Tx) Exec(query string, args ...any) (int64, error) {
 		return 0, fmt.Errorf("store: %w", err)
 	}
 	return r.RowsAffected()
+}
+
+// rowsAtOnce is how many rows Insert gives to one statement.
+const rowsAtOnce = 32
+
+// Insert runs an INSERT of one row, VALUES (?, …), for many rows: for most of
+// them in statements that insert several, since what a statement costs by
+// itself is more than what a row does.
+func (tx *Tx) Insert(query string, rows [][]any) error {
+	before, rest, _ := strings.Cut(query, "VALUES (")
+	row, after, ok := strings.Cut(rest, ")")
+	if !ok {
+		return fmt.Errorf("store: no row of values in %q", query)
+	}
+	row = "(" + row + ")"
+	many := before + "VALUES " + row + strings.Repeat(", "+row, rowsAtOnce-1) + after
+	for len(rows) >= rowsAtOnce {
+		if _, err := tx.Exec(many, slices.Concat(rows[:rowsAtOnce]...)...); err != nil {
+			return err
+		}
+		rows = rows[rowsAtOnce:]
+	}
+	for _, args := range rows {
+		if _, err := tx.Exec(query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Query runs a statement that returns rows. The rows must be closed before

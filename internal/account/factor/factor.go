@@ -44,6 +44,9 @@ type Code struct {
 // String keeps codes out of logs and errors.
 func (Code) String() string { return "(code)" }
 
+// Digits reports whether it is of an app, as far as its form tells.
+func (c Code) Digits() bool { return c.digits != "" }
+
 // ReadCode reads a code as people type it: with spaces or hyphens, in either
 // case.
 func ReadCode(typed string) Code {

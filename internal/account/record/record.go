@@ -74,6 +74,10 @@ const (
 	Device   Kind = "device"   // made here for one program or device
 
 	Certificate Kind = "certificate" // issued here for one program or device
+
+	// Token is what OAuth gave a program. It is in no row of a person: the
+	// package grant keeps those.
+	Token Kind = "token"
 )
 
 const accountColumns = `id, domain, local, role, quota, send_limit, frozen, created,

@@ -79,12 +79,16 @@ func (x *Exchange) Holds(ctx context.Context) bool {
 	if x.used == nil {
 		return false
 	}
-	if x.desk.verified.now() == x.claim.as {
+	if x.desk.verified.now() == x.claim.as && x.used.Kind != record.Token {
 		return true // nothing has changed since it was looked up
 	}
 	_, now, err := x.desk.people.Login(ctx, x.claim.person.Address.String())
 	if err != nil || now == nil || now.ID != x.claim.person.ID || now.Frozen {
 		return false
+	}
+	if x.used.Kind == record.Token {
+		holds, err := x.desk.o.Tokens.Holds(ctx, x.used.ID)
+		return err == nil && holds
 	}
 	for _, c := range now.Credentials {
 		if c.ID == x.used.ID {

@@ -71,6 +71,9 @@ type Options struct {
 
 	SignIns, Refused, Hashes *atomic.Int64 // counted
 
+	// Tokens is asked of those that OAuth gave out; nil: there are none.
+	Tokens Tokens
+
 	// Tried is told of each exchange that was decided. It does not wait, and
 	// keeps no reference to the event.
 	Tried func(*activity.Event)
@@ -83,6 +86,7 @@ type Desk struct {
 	hasher   *secret.Hasher
 	throttle *throttle.Throttle
 	verified *verified
+	guesses  *guesses
 }
 
 // New returns a desk for people.
@@ -93,6 +97,7 @@ func New(people People, o Options) *Desk {
 		hasher:   secret.NewHasher(o.Cost, turn.New(o.Clock, o.HashRuns), o.Random, o.Hashes),
 		throttle: throttle.New(o.Clock),
 		verified: newVerified(o.Clock, o.Random),
+		guesses:  newGuesses(o.Clock),
 	}
 }
 
@@ -132,6 +137,7 @@ var (
 	errRevoked    = errors.New("the certificate was revoked")
 	errBarred     = errors.New("the password opens no mail: a second factor is on, or owed")
 	errCode       = errors.New("the password was right, the code was not")
+	errGuessed    = errors.New("the password was right, and too many codes were wrong")
 )
 
 // Start begins an exchange. mechanism is matched without case and must be one
@@ -155,6 +161,8 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 		x.step = x.plain
 	case sasl.Login:
 		x.step = x.loginName
+	case sasl.OAuthBearer, sasl.XOAuth2:
+		x.step = x.bearer
 	case sasl.External:
 		x.step = x.external
 	default:
@@ -171,6 +179,9 @@ func (d *Desk) Start(mechanism string, p *envelope.Peer) (*Exchange, error) {
 // first; none without TLS.
 func (d *Desk) Mechanisms(t *tls.ConnectionState) []string {
 	list := sasl.Mechanisms(t)
+	if d.o.Tokens != nil && len(list) > 0 {
+		list = append(list, sasl.OAuthBearer, sasl.XOAuth2)
+	}
 	if _, shown := d.shown(t); shown && len(list) > 0 {
 		list = append([]string{sasl.External}, list...)
 	}

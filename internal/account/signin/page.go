@@ -44,26 +44,45 @@ func (d *Desk) SignIn(ctx context.Context, login, password, code string, client 
 	if err != nil {
 		return nil, x.later(err)
 	}
-	shown, right := d.beside(&x.claim, factor.ReadCode(code))
 	cause := errCredential
-	if c != nil && !right {
-		c, cause = nil, errCode
-	}
-	p := x.claim.person
-	if c != nil && p.Factors > 0 && !p.Frozen && !d.people.RunOut(c) {
-		x.with = shown.words()
-		spent, err := d.people.Spend(ctx, p, shown, client)
-		switch {
-		case err != nil:
+	shown, right := d.beside(&x.claim, factor.ReadCode(code))
+	if c != nil {
+		if c, cause, err = x.second(ctx, c, factor.ReadCode(code), shown, right); err != nil {
 			return nil, errLater(err)
-		case !spent:
-			c, cause = nil, errCode
 		}
 	}
 	if _, err := x.conclude(c, cause); err != nil {
 		return nil, err
 	}
-	return p, nil
+	return x.claim.person, nil
+}
+
+// second decides about what is shown beside a password that was right, and
+// makes durable that it was used. It returns the credential only if that is
+// right too, else why not; failed says that we could not find out.
+func (x *Exchange) second(ctx context.Context, c *record.Credential, code factor.Code, s Shown, right bool) (_ *record.Credential, why, failed error) {
+	d, p := x.desk, x.claim.person
+	if p.Factors == 0 || p.Frozen || d.people.RunOut(c) && right {
+		return c, nil, nil // for conclude
+	}
+	guess := s.Recovery == nil && code.Digits()
+	switch {
+	case guess && !d.guesses.enter(p.ID):
+		return nil, errGuessed, nil
+	case !right:
+		return nil, errCode, nil
+	}
+	x.with = s.words()
+	spent, err := d.people.Spend(ctx, p, s, *x.page)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !spent:
+		return nil, errCode, nil
+	case guess:
+		d.guesses.right(p.ID)
+	}
+	return c, nil, nil
 }
 
 // visit is an exchange with somebody on a page.

@@ -72,9 +72,13 @@ var reasons = []struct {
 	{errFrozen, "the account is frozen"},
 	{errCredential, "wrong password"},
 	{sasl.ErrProof, "wrong password"},
+	{errToken, "the token of the program is not good, or not any more"},
+	{errStale, "the token of the program had run out"},
+	{errScope, "the token of the program is not for this"},
 	{errRevoked, "the certificate was revoked"},
 	{errBarred, "the password was right, but it opens no mail: a second factor is on, or owed"},
 	{errCode, "the password was right, but the code was not, or there was none"},
+	{errGuessed, "the password was right, but so many codes were wrong that none of an app opens for an hour"},
 	{errAuthzID, "it asked to act as somebody else"},
 	{sasl.ErrBinding, "somebody may be between the two: it was not bound to the connection"},
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,6 +80,10 @@ func New(o Options) *Guard {
 	}})
 	return g
 }
+
+// Locate returns in which country an address is, and who announces it; each is
+// empty where nothing is known.
+func (g *Guard) Locate(ip netip.Addr) (country, network string) { return g.places.Load().Locate(ip) }
 
 // Set takes other settings. That a file of places cannot be used keeps nobody
 // from their mail: it is logged.

@@ -55,6 +55,8 @@ var subjects = map[activity.AlertKind]string{
 	activity.RecoverySet:   "Where alerts about your mail go was changed",
 	activity.AccountFrozen: "Your mail account was locked",
 	activity.AccountFreed:  "Your mail account was released",
+	activity.GrantSet:      "A program was allowed to use your mail",
+	activity.TokenStolen:   "A program lost its access to your mail: its key was copied",
 	activity.FactorSet:     "Your mail got a second factor",
 	activity.FactorGone:    "A second factor of your mail was taken away",
 	activity.CodeUsed:      "A recovery code signed in to your mail",
@@ -113,6 +115,7 @@ func (l *letter) remedy() []string {
 
 // meaning says what it may be, and how to tell.
 func (l *letter) meaning() []string {
+	e := &l.Event
 	novel := "What is new about it: " + l.Detail + "."
 	switch l.Kind {
 	case activity.Travel:
@@ -144,6 +147,10 @@ func (l *letter) meaning() []string {
 		return []string{"It can be signed in to again, and what was held back of what it sent may leave. Was it you, or somebody whom you asked? Then all is well."}
 	case activity.RecoverySet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Messages such as this one are also sent to that address; this one goes to the former and to the new."}
+	case activity.GrantSet:
+		return []string{"Was it you, on a page of this server, a moment ago? Then all is well. Otherwise somebody got you, or himself, to allow it: the program can use your mail until it is taken away, whatever your password is. Whoever runs the server sees it with: gatepost account grant list " + e.Account}
+	case activity.TokenStolen:
+		return []string{"Two had the same key, so one of them copied it from the other, and neither can use it any more. If the program was put back from a backup, or copied to a second computer, that was it: allow it once more. Otherwise somebody got at the device that the program is on."}
 	case activity.FactorSet:
 		return []string{"Was it you? Then all is well. From now on your password alone opens nothing, and programs for mail need a password of their own."}
 	case activity.FactorGone:

@@ -49,8 +49,22 @@ func (o *Operator) Running() bool { return o.direct == nil }
 
 // Do carries out a verb and hands each item of the answer to each.
 func (o *Operator) Do(ctx context.Context, verb string, args any, each func(control.Item) error) error {
+	return o.Send(ctx, verb, args, nil, each)
+}
+
+// Send is Do for a verb that is given more than its arguments.
+func (o *Operator) Send(ctx context.Context, verb string, args any, feed control.Feed, each func(control.Item) error) (err error) {
 	if o.Running() {
-		return control.Call(ctx, o.socket, verb, args, each)
+		return control.Send(ctx, o.socket, verb, args, feed, each)
+	}
+	if feed != nil {
+		given, stop := control.Hand(feed)
+		defer func() {
+			if failed := stop(); failed != nil {
+				err = failed
+			}
+		}()
+		ctx = control.WithGiven(ctx, given)
 	}
 	raw, err := json.Marshal(args)
 	if err != nil {

@@ -9,7 +9,7 @@
 // all, and who is new need not wait behind the dead. A quick line that had
 // nothing to do has turns apart from those that have fallen behind: thousands
 // of long lines are not in the way of a single message. Nor are many attempts at
-// once: the lines that have fallen behind share the slots that may be Young.
+// once: those of lines that have waited share the slots that may be Young.
 package slot
 
 import "time"
@@ -70,7 +70,7 @@ func (l *Line[T]) Running() int { return l.running }
 // Slot is a slot that a line holds.
 type Slot struct {
 	pace  Pace
-	fresh bool          // it was given to a fresh line, and does not count as young
+	young bool          // it counted as that when it was given
 	given time.Duration // when
 }
 
@@ -95,19 +95,32 @@ func (p *Pool[T]) Take(now time.Duration) (l *Line[T], s Slot, ok bool) {
 // Again returns when Take may give a slot that it did not give now, though
 // nothing else happens: once there is one less that is young.
 func (p *Pool[T]) Again() (at time.Duration, ok bool) {
-	if !p.Young.full() {
+	if !p.crowded() {
 		return 0, false
 	}
-	for k := range kinds {
-		if k != fresh && p.rings[k].head != nil {
-			return p.Young.since[0] + p.Young.Age, true
-		}
-	}
-	return 0, false
+	return p.Young.since[0] + p.Young.Age, true
 }
 
+// crowded reports whether lines wait because too many slots are young.
+func (p *Pool[T]) crowded() bool {
+	if !p.Young.full() {
+		return false
+	}
+	for k, r := range p.rings {
+		if counted(k) && r.head != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// counted reports whether a slot that was asked for like this counts as young:
+// one of a line that has to look up, connect and greet, and that has waited
+// before. What a line has further goes over connections that are there.
+func counted(k int) bool { return k != fresh && k != further }
+
 func (p *Pool[T]) allows(k int) bool {
-	if k != fresh && p.Young.full() {
+	if counted(k) && p.Young.full() {
 		return false
 	}
 	switch k {
@@ -116,7 +129,7 @@ func (p *Pool[T]) allows(k int) bool {
 	case slowFirst:
 		return p.taken < p.Max && p.cold() < p.Chill && p.held[Slow] < p.Freeze
 	case further:
-		return p.taken < p.Spare
+		return p.taken < p.Spare && !p.crowded()
 	}
 	return p.taken < p.Max
 }
@@ -125,8 +138,8 @@ func (p *Pool[T]) allows(k int) bool {
 func (p *Pool[T]) cold() int { return p.held[Unknown] + p.held[Slow] }
 
 func (p *Pool[T]) give(l *Line[T], now time.Duration) Slot {
-	s := Slot{l.Pace, l.turn == 1+fresh, now}
-	if !s.fresh {
+	s := Slot{l.Pace, counted(l.turn - 1), now}
+	if s.young {
 		p.Young.add(now)
 	}
 	l.running++
@@ -143,7 +156,7 @@ func (p *Pool[T]) Free(l *Line[T], s Slot) {
 	l.running--
 	p.taken--
 	p.held[s.pace]--
-	if !s.fresh {
+	if s.young {
 		p.Young.remove(s.given)
 	}
 	p.Update(l)

@@ -84,7 +84,7 @@ func TestUnknown(t *testing.T) {
 func TestYoung(t *testing.T) {
 	t.Parallel()
 	const age = 25 * time.Millisecond
-	p := Pool[string]{Max: 9, Chill: 9, Freeze: 9, Spare: 9, Young: Young{Max: 2, Age: age}}
+	p := Pool[string]{Max: 19, Chill: 19, Freeze: 19, Spare: 19, Young: Young{Max: 2, Age: age}}
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
 		p.Update(&Line[string]{Of: name, Window: 1, Pace: Quick})
 	}
@@ -122,6 +122,19 @@ func TestYoung(t *testing.T) {
 	take(age+1*time.Millisecond, "d")
 	take(age+3*time.Millisecond, "e")
 	again(0) // nobody waits
+
+	// What a line has further does not count, but comes after who waits.
+	l := &Line[string]{Of: "y", Window: 4, Pace: Quick}
+	p.Update(l)
+	take(3*age, "y")
+	take(3*age, "y")
+	take(3*age, "y")
+	p.Update(&Line[string]{Of: "f", Window: 1, Pace: Quick})
+	p.Update(&Line[string]{Of: "g", Window: 1, Pace: Quick})
+	take(3*age, "f")
+	take(3*age, "")
+	take(4*age, "g")
+	take(4*age, "y")
 }
 
 // The bounds hold whatever lines do, and no slot stays free that a line may
@@ -151,7 +164,7 @@ func TestBounds(t *testing.T) {
 			"take": func(t *rapid.T) {
 				young := 0
 				for _, h := range slots {
-					if !h.s.fresh && now-h.s.given < p.Young.Age {
+					if h.s.young && now-h.s.given < p.Young.Age {
 						young++
 					}
 				}
@@ -169,13 +182,13 @@ func TestBounds(t *testing.T) {
 					for i := range lines {
 						l := &lines[i]
 						free := l.running == 0 && before < p.Max && room[l.Pace] || l.running > 0 && before < p.Spare
-						if !l.Idle && l.running < l.Window && free && (young < p.Young.Max || l.turn == 1+fresh) {
+						if !l.Idle && l.running < l.Window && free && !p.crowded() {
 							t.Fatalf("line %d gets no slot: %+v", i, *l)
 						}
 					}
 					return
 				}
-				if young == p.Young.Max && !s.fresh {
+				if young == p.Young.Max && s.young {
 					t.Fatalf("one young too many: %+v", *l)
 				}
 				if l.Idle || l.running > l.Window || l.running > 1 && before >= p.Spare || l.running == 1 && !room[s.pace] {

@@ -1,4 +1,6 @@
-package mailbox
+// Package sound checks the rows and bodies of mailboxes in a snapshot. It
+// belongs to mailbox.
+package sound
 
 import (
 	"context"
@@ -12,6 +14,8 @@ import (
 	"gatepost/internal/audit"
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
+	"gatepost/internal/lines"
+	"gatepost/internal/mailbox/title"
 	"gatepost/internal/store"
 )
 
@@ -115,6 +119,10 @@ var questions = []question{
 	{`SELECT s.name, s.next, MAX(f.id), 0 FROM sequence s JOIN folder f ON s.name = 'folder'
 		GROUP BY s.name, s.next HAVING MAX(f.id) >= s.next`,
 		"The sequence %[1]s goes on with %[2]d, and %[3]d is given already."},
+	{`SELECT CASE WHEN m.account IS NULL THEN 'no mailbox' ELSE 'the mailbox' END, i.account, LENGTH(i.same), i.copies
+		FROM imported i LEFT JOIN mailbox m ON m.account = i.account
+		WHERE m.account IS NULL OR LENGTH(i.same) <> 16 OR i.copies < 1`,
+		"What is remembered of an import into %[1]s of account %[2]d has %[3]d octets and stands for %[4]d messages."},
 	{`SELECT f.recipient, LENGTH(f.spool), 0, 0 FROM filed f WHERE LENGTH(f.spool) <> 16`,
 		"What is remembered as filed for %[1]s has an id of %[2]d octets."},
 }
@@ -162,8 +170,8 @@ func (c *checker) folders() error {
 					Text: fmt.Sprintf("The account %d is gone and its mail is still there.", id), Fix: "The next start of the server removes it."})
 			}
 			last = id
-			switch kept, err := folderName(name); {
-			case err != nil || kept != name || !isRole(role):
+			switch kept, ok := title.Clean(name); {
+			case !ok || kept != name || !title.IsRole(role):
 				c.fail(audit.FixRows, "A folder of account %d is called %q and has the role %q.", id, name, role)
 			case validity < 1 || validity > greatest || greatest > math.MaxUint32 || next < 1 || next > math.MaxUint32+1:
 				c.fail(audit.FixRows, "The folder %s of account %d has UIDVALIDITY %d of at most %d, and UIDNEXT %d.", name, id, validity, greatest, next)
@@ -173,19 +181,10 @@ func (c *checker) folders() error {
 	})
 }
 
-func isRole(role string) bool {
-	for _, f := range standard {
-		if f.role == role {
-			return true
-		}
-	}
-	return role == ""
-}
-
 // bodies reads every body and compares it with its row.
 func (c *checker) bodies(ctx context.Context, done func(int64), owned func(string)) error {
 	return c.n.View(func(tx *store.Tx) error {
-		rows, err := tx.Query(`SELECT id, size, blob, header, content, header_sum, content_sum FROM body ORDER BY id`)
+		rows, err := tx.Query(`SELECT id, size, blob, header, content, header_sum, content_sum, ends FROM body ORDER BY id`)
 		if err != nil {
 			return err
 		}
@@ -193,8 +192,8 @@ func (c *checker) bodies(ctx context.Context, done func(int64), owned func(strin
 		for rows.Next() && ctx.Err() == nil {
 			var id, size, headerSum, contentSum int64
 			var name string
-			var header, inline []byte
-			if err := rows.Scan(&id, &size, &name, &header, &inline, &headerSum, &contentSum); err != nil {
+			var header, inline, ends []byte
+			if err := rows.Scan(&id, &size, &name, &header, &inline, &headerSum, &contentSum, &ends); err != nil {
 				return err
 			}
 			length, sum, fault := int64(len(inline)), crc32.Checksum(inline, envelope.SumTable), ""
@@ -206,8 +205,10 @@ func (c *checker) bodies(ctx context.Context, done func(int64), owned func(strin
 			case fault != "":
 			case n != size:
 				fault = fmt.Sprintf("has %d octets instead of %d", n, size)
-			case !matches(contentSum, sum) || !matches(headerSum, crc32.Checksum(header, envelope.SumTable)):
+			case !Matches(contentSum, sum) || !Matches(headerSum, crc32.Checksum(header, envelope.SumTable)):
 				fault = "does not match its checksum"
+			case lines.Check(ends) != nil:
+				fault = "has a note of its line ends that nobody wrote"
 			}
 			if fault != "" && len(c.bad) < maxBad {
 				c.bad = append(c.bad, bad{id, fault})
@@ -224,8 +225,8 @@ const maxBad = 1000
 // unsummed marks a body that was filed before there were checksums.
 const unsummed = -1
 
-// matches compares a checksum in a row with what was read.
-func matches(row int64, sum uint32) bool { return row == unsummed || row == int64(sum) }
+// Matches compares a checksum in a row with what was read.
+func Matches(row int64, sum uint32) bool { return row == unsummed || row == int64(sum) }
 
 // file reads a body in a file.
 func (c *checker) file(name string) (length int64, sum uint32, fault string) {
