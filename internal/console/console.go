@@ -174,9 +174,9 @@ func (c *Console) SignInURL(next string) string { return with("/sign-in", next) 
 // uses it.
 func (c *Console) ConfirmURL(next string) string { return with("/confirm", next) }
 
-// Render answers with a page of another package, in the layout of the console
-// and under its title.
-func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
+// Titled is Render for a page of another package that does not bring its own
+// heading.
+func (c *Console) Titled(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
 	framed, err := c.pages.Content("other", struct {
 		Title   string
 		Content template.HTML
@@ -185,10 +185,11 @@ func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, tit
 		c.failed(w, r, err)
 		return
 	}
-	c.render(w, r, status, title, framed)
+	c.Render(w, r, status, title, framed)
 }
 
-func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
+// Render answers with a page in the layout of the console.
+func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
 	f := page.Frame{Title: title, Host: c.o.Hostname.Unicode()}
 	if v, err := c.visitor(r); err == nil {
 		f.Account = v.account.Address.Unicode()
@@ -207,7 +208,7 @@ func (c *Console) show(w http.ResponseWriter, r *http.Request, status int, title
 		c.failed(w, r, err)
 		return
 	}
-	c.render(w, r, status, title, content)
+	c.Render(w, r, status, title, content)
 }
 
 // message answers with a few words and a way out.

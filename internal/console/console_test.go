@@ -377,6 +377,12 @@ func TestHandle(t *testing.T) {
 	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != browser.Policy {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	h.Handle("/lock/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.Titled(w, r, http.StatusOK, "A & B", "<p>tea</p>")
+	}))
+	if body := (&visit{house: h}).get("/lock/x").Body.String(); !strings.Contains(body, "<h1>A &amp; B</h1>") || !strings.Contains(body, "<p>tea</p>") {
+		t.Error(body)
+	}
 	if got := h.SignInURL("/oauth/tea?a=b"); got != "/sign-in?next=%2Foauth%2Ftea%3Fa%3Db" {
 		t.Error(got)
 	}
