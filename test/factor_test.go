@@ -73,11 +73,16 @@ func TestFactor(t *testing.T) {
 		}
 	}
 	opens("before", true)
+	phone := s.addDevice("phone")
 	secret, codes := s.enrol(s.address())
 	if len(codes) != 10 {
 		t.Errorf("%d recovery codes", len(codes))
 	}
 	opens("with an app", false)
+	device := s.dial(t, "465")
+	device.say("EHLO client.test", "250")
+	device.say("AUTH PLAIN "+plain(s.address(), phone.Password), "235")
+	device.say("QUIT", "221")
 
 	var list struct {
 		Factors []struct {

@@ -248,7 +248,7 @@ func TestChangesAreTold(t *testing.T) {
 	b := newBook(t)
 	for kind, want := range map[Kind]AlertKind{
 		Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet, GrantAdded: GrantSet, TokenReused: TokenStolen,
-		Frozen: AccountFrozen, Released: AccountFreed, Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
+		CertificateIssued: CertificateSet, CertificateRevoked: "", Frozen: AccountFrozen, Released: AccountFreed, Export: "", AliasSet: "", DeviceRemoved: "", Role: "", AccountAdded: "",
 	} {
 		b.change(kind, "x@example.net")
 		if got := b.told(); len(got) > 1 || (len(got) == 1) != (want != "") || len(got) == 1 && got[0] != want {
