@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
@@ -125,7 +126,9 @@ func (s *server) web(method, url string) (int, string) {
 	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
-		Dial:              func(string, string) (net.Conn, error) { return net.Dial("tcp", s.ip+":443") },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", s.ip+":443")
+		},
 	}}
 	answer, err := c.Do(r)
 	if err != nil {

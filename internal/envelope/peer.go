@@ -27,6 +27,9 @@ type Peer struct {
 	ESMTP   bool   // greeted with EHLO
 	TLS     *tls.ConnectionState
 	Account string // address of the account that signed in; empty before
+	// Gone reports whether the client has left, for whoever lets it wait; nil
+	// outside of AUTH.
+	Gone func() bool
 
 	Credential int64 // that it signed in with; 0 before
 }

@@ -46,6 +46,8 @@ func (s *session) auth(ctx context.Context, args string) *smtp.Reply {
 	if !slices.Contains(s.mechanisms(), mechanism) {
 		return replyMechanism
 	}
+	s.peer.Gone = s.wire.Gone
+	defer func() { s.peer.Gone = nil }()
 	x, err := s.o.Auth.Start(mechanism, &s.peer)
 	if err != nil {
 		return s.authFailed(&envelope.AsError(err).Reply)

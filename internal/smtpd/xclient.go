@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -26,6 +27,17 @@ func (s *session) mayIntroduce() bool {
 	return slices.ContainsFunc(s.o.XClient, func(p netip.Prefix) bool { return p.Contains(by) })
 }
 
+// withoutCertificate returns what is known of TLS but for the certificate that
+// the peer showed: it is the proxy's, and signs nobody in who is behind it.
+func withoutCertificate(t *tls.ConnectionState) *tls.ConnectionState {
+	if t == nil || len(t.PeerCertificates) == 0 {
+		return t
+	}
+	c := *t
+	c.PeerCertificates, c.VerifiedChains = nil, nil
+	return &c
+}
+
 // xclient obeys XCLIENT: the session begins anew, as that of the client behind
 // a proxy.
 func (s *session) xclient(ctx context.Context, args string) *smtp.Reply {
@@ -46,7 +58,7 @@ func (s *session) xclient(ctx context.Context, args string) *smtp.Reply {
 	if x.Addr.IsValid() {
 		addr = netip.AddrPortFrom(x.Addr, x.Port)
 	}
-	s.peer = envelope.Peer{Session: s.peer.Session, Door: s.peer.Door, Addr: addr, Local: s.peer.Local, TLS: s.peer.TLS}
+	s.peer = envelope.Peer{Session: s.peer.Session, Door: s.peer.Door, Addr: addr, Local: s.peer.Local, TLS: withoutCertificate(s.peer.TLS)}
 	s.client = addr.Addr().String()
 	s.behind = x
 	s.budget = budget{}

@@ -268,7 +268,7 @@ func (x *Exchange) log(message string, args ...any) {
 
 // attempt is what the throttle is asked about.
 func (x *Exchange) attempt() throttle.Attempt {
-	a := throttle.Attempt{Name: x.claim.key(), Source: x.from}
+	a := throttle.Attempt{Name: x.claim.key(), Source: x.from, Gone: x.peer.Gone}
 	if p := x.claim.person; p != nil {
 		a.Owner = p.ID
 	}

@@ -65,7 +65,7 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 
 // enter waits for a place to hash in.
 func (d *Desk) enter(ctx context.Context, a throttle.Attempt) (done func(), err error) {
-	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
+	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a), Gone: a.Gone})
 }
 
 const (

@@ -96,6 +96,8 @@ type Attempt struct {
 	Name  string // that is tried
 	Owner int64  // whose it is; 0: nobody's
 	Source
+	// Gone reports whether whoever tries has left; nil: it is not known.
+	Gone func() bool
 }
 
 // Throttle holds the counts. Its methods may be called from any goroutine.

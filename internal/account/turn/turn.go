@@ -40,11 +40,17 @@ const (
 // ErrBusy says that too many wait already.
 var ErrBusy = errors.New("too many sign-ins at once")
 
+// ErrGone says that whoever waited has left.
+var ErrGone = errors.New("the client has left")
+
 // Who is who asks for a place.
 type Who struct {
 	Known    bool         // to the account that it claims to be
 	Network  netip.Prefix // it comes from
 	Failures int          // that were counted there lately
+	// Gone reports whether whoever asks has left meanwhile; nil: it is not
+	// known.
+	Gone func() bool
 }
 
 // Lines gives out places. Its methods may be called from any goroutine.
@@ -135,6 +141,11 @@ func (l *Lines) enter(ctx context.Context, who Who, own bool) (done func(), err 
 	}
 	if w.err != nil {
 		return nil, w.err
+	}
+	// A crowd that has left must not keep others waiting for its hashes.
+	if who.Gone != nil && who.Gone() {
+		done()
+		return nil, ErrGone
 	}
 	return done, nil
 }

@@ -325,3 +325,21 @@ func TestManyComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// Who has left while they waited is passed over, and holds nobody up.
+func TestWhoHasLeftIsPassedOver(t *testing.T) {
+	t.Parallel()
+	h, _ := newHouse(t, 1)
+	h.ask("first", Who{Network: network(1)})
+	for i := range 5 {
+		h.ask(fmt.Sprint("left ", i), Who{Network: network(2 + i), Gone: func() bool { return true }})
+	}
+	h.ask("last", Who{Network: network(9), Gone: func() bool { return false }})
+	h.out("first")
+	same(t, h.in, "first", "last")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.away) != 5 || h.away["left 3"] != ErrGone {
+		t.Errorf("%v", h.away)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // socketOf returns the socket of a plain TCP connection, also of one that a
@@ -51,6 +53,25 @@ func (c *Conn) trySocket(fd uintptr) bool {
 		c.w += n
 	}
 	return true
+}
+
+// Gone reports whether the client has closed its side of the connection.
+// Whether it still reads cannot be known; who asks for something and leaves
+// does not.
+func (c *Conn) Gone() bool {
+	sock := c.sock
+	if sock == nil {
+		sock = c.under
+	}
+	gone := false
+	if sock == nil || sock.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		gone = err == nil && n > 0
+	}) != nil {
+		return false
+	}
+	return gone
 }
 
 // readable reports whether a socket has anything to read, or has ended.

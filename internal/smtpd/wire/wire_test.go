@@ -341,3 +341,39 @@ func TestLastWords(t *testing.T) {
 		t.Error(r, err)
 	}
 }
+
+// That a client has left is seen, with and without something unread.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	for _, words := range []string{"", "NOOP\r\n"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, err := l.Accept()
+		l.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer here.Close()
+		var stop atomic.Bool
+		c := New(here, clock.System, &stop)
+		if _, err := io.WriteString(there, words); err != nil || c.Gone() {
+			t.Errorf("%q: gone while it is there, %v", words, err)
+		}
+		there.Close()
+		for !c.Gone() { // it is on its way
+		}
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	b.Close()
+	var stop atomic.Bool
+	if New(a, clock.System, &stop).Gone() {
+		t.Error("what is no socket cannot be known to be gone")
+	}
+}
