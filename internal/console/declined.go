@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 
+	"gatepost/internal/activity"
 	"gatepost/internal/console/api"
+	"gatepost/internal/console/browser"
 	"gatepost/internal/console/page"
 	"gatepost/internal/store"
 )
@@ -27,5 +29,8 @@ func declined(err error) error {
 	return api.Refuse(http.StatusUnprocessableEntity, err.Error())
 }
 
-// by returns the context of a change that whoever asks makes.
-func (c *Console) by(r *http.Request) context.Context { return r.Context() }
+// by returns the context of a change that whoever asks makes: the log of
+// activity, and alerts, tell of the browser that it came from.
+func (c *Console) by(r *http.Request) context.Context {
+	return activity.By(r.Context(), browser.Client(r))
+}
