@@ -11,9 +11,9 @@ import (
 // odd are names that somebody would choose who hopes that a terminal, a shell,
 // a header, a page or a query takes part of them for something else.
 var odd = []string{
-	"$(touch x)", "`id`", "a;b", "a|b", "a&b", "a b", "../../etc/passwd", "a%b", "a!b", "a\"b", "a\\b", "o'; drop table account; --",
-	"<script>alert(1)</script>", "a\x1b[2Jb", "a\x1b]0;x\x07b", "a\rb", "a\nb", "a\r\nSubject: x", "a\tb", "a\u202eb", "a\u200bb", "a\u2028b", "a\u0085b",
-	"=?utf-8?q?x?=", "\u0456van", "ⅳ", "{{.}}", "%s%n", "a\xffb", "-rf", "--help", "o'brien", "a,b", "a:b", "(a)", "[a]", "xn--a",
+	"$(touch x)", "a;b", "a b", "../../etc/passwd", "a!b", "a\\b", "o'; drop table account; --",
+	"<script>alert(1)</script>", "a\x1b[2Jb", "a\x1b]0;x\x07b", "a\nb", "a\r\nSubject: x", "a\tb", "a\u202eb", "a\u200bb", "a\u2028b", "a\u0085b",
+	"=?utf-8?q?x?=", "\u0456van", "ⅳ", "{{.}}", "a\xffb", "-rf", "o'brien", "[a]", "xn--a",
 }
 
 // shows reports what in the output of a command could move a cursor or turn
@@ -50,7 +50,7 @@ func TestMetacharactersInNames(t *testing.T) {
 			out, err := try(password+"\n", binary, args...)
 			said(out, args...)
 			if err == nil {
-				taken[args[0]+" "+name] = true
+				taken[strings.Join(args[:2], " ")+" "+name] = true
 			} else if !strings.Contains(out, "gatepost") && !strings.HasPrefix(out, "Error") && !strings.Contains(out, "sage") {
 				t.Errorf("%q is refused with %q", args, out)
 			}
@@ -68,23 +68,23 @@ func TestMetacharactersInNames(t *testing.T) {
 		c.conn.Close()
 	}
 	// What is allowed on purpose, so that this is no test of refusals.
-	for _, name := range []string{"account o'brien", "alias o'brien", "ehlo xn--a"} {
+	for _, name := range []string{"account add o'brien", "alias add o'brien", "ehlo xn--a"} {
 		if !taken[name] {
 			t.Errorf("%s is refused", name)
 		}
 	}
-	for _, name := range []string{"account a\u202eb", "alias a\nb", "account ⅳ", "domain a b", "ehlo a b"} {
+	for _, name := range []string{"account add a\u202eb", "alias add a\nb", "account add ⅳ", "domain add a b", "account device a\nb", "ehlo a b"} {
 		if taken[name] {
 			t.Errorf("%s is taken", name)
 		}
 	}
 	for _, args := range [][]string{
 		{"account", "list"}, {"account", "show", s.address()}, {"account", "show", "o'brien@names.test"}, {"alias", "list"}, {"domain", "list"}, {"domain", "show", "names.test"},
-		{"activity"}, {"activity", s.address()}, {"queue", "list"}, {"mailbox", "list", s.address()}, {"mailbox", "list", s.address(), "INBOX"},
+		{"activity"}, {"activity", s.address()}, {"account", "device", "list", s.address()}, {"queue", "list"}, {"mailbox", "list", s.address()}, {"mailbox", "list", s.address(), "INBOX"},
 	} {
 		said(s.gatepost(args...), args...)
 		out := s.gatepost(append(args, "--json")...)
-		if !json.Valid([]byte(out)) || strings.ContainsFunc(strings.ReplaceAll(out, "\n", ""), unicode.IsControl) {
+		if !json.Valid([]byte(out)) || shows(out) != 0 {
 			t.Errorf("%q --json: %q", args, out)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -293,5 +294,73 @@ func TestTransferPython(t *testing.T) {
 	}
 	if got := run(t, "", "python3", "-c", readPython, box, tree); got != want {
 		t.Errorf("Python reads\n%s\nwant\n%s", got, want)
+	}
+}
+
+// corpora is mail that others found worth keeping, much of it malformed.
+const corpora = "../../shared/corpora"
+
+// Real mail, forged mail and broken mail comes out as it went in: from a
+// Maildir octet for octet, from an mbox likewise but for CR LF and the end of
+// the last line.
+func TestTransferCorpora(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat(corpora); err != nil {
+		t.Skipf("the corpora are not beside this project: %v", err)
+	}
+	dir := t.TempDir()
+	run(t, "", "cp", "-r", corpora+"/mime", filepath.Join(dir, "mime"))
+	for _, name := range []string{"spamassassin-spam-1", "phishing_pot-2022-2024-sample400"} {
+		run(t, "", "tar", "-xJf", corpora+"/mail/"+name+".tar.xz", "-C", dir)
+	}
+	var messages []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if len(b) > 0 {
+			messages = append(messages, string(b))
+		}
+		return err
+	})
+	if err != nil || len(messages) < 1000 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	s := install(t, "corpora.test", "")
+	source := writeMaildir(t, messages)
+	s.gatepost("mailbox", "import", s.address(), source)
+	out := filepath.Join(t.TempDir(), "out") + "/"
+	s.gatepost("mailbox", "export", s.address(), out)
+	if got, want := readMaildir(t, out), readMaildir(t, source); !slices.Equal(got, want) {
+		t.Errorf("%d messages came back from a Maildir, not %d as they were", len(got), len(want))
+	}
+
+	s.account("mbox@corpora.test")
+	var file, want []string
+	quote := regexp.MustCompile(`(?m)^(>*From )`)
+	for _, m := range messages {
+		m = strings.TrimSuffix(strings.ReplaceAll(m, "\r\n", "\n"), "\n") + "\n"
+		file, want = append(file, "From x Thu Jan  1 00:16:40 1970\n"+quote.ReplaceAllString(m, ">$1")+"\n"), append(want, m)
+	}
+	in, back := filepath.Join(dir, "in.mbox"), filepath.Join(dir, "out.mbox")
+	if err := os.WriteFile(in, []byte(strings.Join(file, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.gatepost("mailbox", "import", "mbox@corpora.test", in)
+	s.gatepost("mailbox", "export", "mbox@corpora.test", back)
+	b, err := os.ReadFile(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^From MAILER-DAEMON Thu Jan  1 00:16:40 1970\n`).Split(string(b), -1)[1:]
+	for i := range got {
+		got[i] = strings.TrimSuffix(regexp.MustCompile(`(?m)^>(>*From )`).ReplaceAllString(got[i], "$1"), "\n")
+		// The fields in front of a message that tells flags or a folder in
+		// another way than we would.
+		got[i] = regexp.MustCompile(`\AX-Gatepost-Folder:.*\nStatus:.*\nX-Status:.*\nX-Keywords:.*\n`).ReplaceAllString(got[i], "")
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d messages came back from an mbox, not %d as they were", len(got), len(want))
 	}
 }

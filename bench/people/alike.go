@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// shared is how many attempts go to one name: fewer than what makes it wait.
-const shared = 5
+// names is how many there are, and shared how many attempts go to one before
+// the next has its turn: fewer than what makes it wait.
+const (
+	names  = 200
+	shared = 5
+)
 
 // alike tries wrong passwords for names that exist and names that do not, in
 // turns, each attempt from another network, and prints how long the answers
@@ -18,7 +22,7 @@ func alike(s *server, n int) error {
 	if n == 0 {
 		n = 200
 	}
-	if err := s.furnish(n); err != nil {
+	if err := s.furnish(names); err != nil {
 		return err
 	}
 	if _, err := s.start(); err != nil {

@@ -80,7 +80,7 @@ func listJSON(ctx context.Context, out io.Writer, op *operate.Operator, verb str
 	err := op.Do(ctx, verb, args, func(it control.Item) error {
 		w.WriteString(separator)
 		separator = ",\n  "
-		_, err := w.Write(it.JSON)
+		_, err := w.Write(visible(it.JSON))
 		return err
 	})
 	if err != nil {

@@ -1,21 +1,49 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // printJSON writes a value as one indented JSON document.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(visible(b.Bytes()))
+	return err
+}
+
+// visible returns a JSON document with what escape makes visible written as
+// JSON does: it says the same, and drives no terminal. Below DEL the encoder
+// has done so.
+func visible(document []byte) []byte {
+	bad := func(r rune) bool { return r >= 0x7f && hidden(r) }
+	if !bytes.ContainsFunc(document, bad) {
+		return document
+	}
+	var out []byte
+	for _, r := range string(document) {
+		if !bad(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 // table writes rows in columns under their headings. Cells are escaped:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -31,5 +32,22 @@ func TestEscapedKeepsLines(t *testing.T) {
 	}
 	if want := "Subject: \\x1b]0;x\\a\n\ncell\tcell\nno end"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+// JSON that is printed says what it said, and drives no terminal.
+func TestVisible(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"ä 例\t": `"ä 例\t"`, "a\u009b2J": `"a\u009b2J"`, "exe\u202efdp": `"exe\u202efdp"`, "a\x7f": `"a\u007f"`, "\U000e0041": `"\udb40\udc41"`,
+	} {
+		var b strings.Builder
+		if err := printJSON(&b, in); err != nil || b.String() != want+"\n" {
+			t.Errorf("%q is printed as %q, %v", in, b.String(), err)
+		}
+		var back string
+		if err := json.Unmarshal([]byte(b.String()), &back); err != nil || back != in {
+			t.Errorf("%q is read as %q, %v", in, back, err)
+		}
 	}
 }

@@ -301,3 +301,38 @@ func TestHoldsNoMore(t *testing.T) {
 		t.Error("it holds, or the log has it")
 	}
 }
+
+// With a second factor, or the debt of one, the password opens no mail: what
+// was signed in with it ends.
+func TestFactorEndsSessions(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.domain("example.org")
+	h.accounts("anna@example.org", "ben@example.org")
+	anna, ben := addr.MustParse("anna@example.org"), addr.MustParse("ben@example.org")
+	var told []Ended
+	h.OnEnd(func(e Ended) { told = append(told, e) })
+	p := h.session("192.0.2.1")
+	x, err := h.Start("PLAIN", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, done, err := x.Next(ctx, []byte("\x00anna@example.org\x00"+password)); !done || err != nil || !x.Holds(ctx) {
+		t.Fatal(err)
+	}
+	h.enrol("anna@example.org")
+	if want := []Ended{{anna, 1}}; !slices.Equal(told, want) || x.Holds(ctx) {
+		t.Errorf("a factor: %v; holds: %v", told, x.Holds(ctx))
+	}
+	told = nil
+	admin, user := Admin, User
+	h.SetFactorRoles([]Role{Admin})
+	for _, role := range []*Role{&admin, &admin, &user} {
+		if err := h.SetAccount(ctx, ben, Settings{Role: role}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []Ended{{ben, 2}}; !slices.Equal(told, want) {
+		t.Errorf("a role that owes one: %v", told)
+	}
+}

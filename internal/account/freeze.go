@@ -39,8 +39,8 @@ func (d *Directory) SetOutbox(ctx context.Context, o Outbox) error {
 	return err
 }
 
-// Freeze keeps an account from signing in, and what it has sent from leaving.
-// Its mail still arrives.
+// Freeze keeps an account from signing in, ends its sessions, and keeps what it
+// has sent from leaving. Its mail still arrives.
 func (d *Directory) Freeze(ctx context.Context, a addr.Address) error {
 	return d.setFrozen(ctx, a, true, "")
 }
@@ -92,17 +92,20 @@ func (d *Directory) setFrozen(ctx context.Context, a addr.Address, frozen bool, 
 		}
 		return d.note(tx, kind, p.Account, why)
 	})
-	if err == nil && frozen {
-		d.End(Ended{Account: a})
+	if err != nil {
+		return err
 	}
 	switch {
-	case err != nil || d.outbox == nil:
-	case frozen:
+	case d.outbox == nil:
+	case frozen: // before the sessions end: what one of them still hands over must not slip through
 		d.outbox.Freeze(a.Fold().String())
 	default:
 		d.outbox.Thaw(a.Fold().String())
 	}
-	return err
+	if frozen {
+		d.End(Ended{Account: a})
+	}
+	return nil
 }
 
 // orphan tells the outbox of accounts that are about to be removed: after it, a

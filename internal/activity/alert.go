@@ -14,25 +14,26 @@ type AlertKind string
 
 // The kinds of alerts.
 const (
-	Travel        AlertKind = "travel" // two countries in a time in which nobody travels
-	NewCountry    AlertKind = "new-country"
-	NewDevice     AlertKind = "new-device"
-	NewNetwork    AlertKind = "new-network"
-	OutdatedTLS   AlertKind = "old-tls"
-	Failures      AlertKind = "failures"
-	Stolen        AlertKind = "stolen-password"
-	PasswordSet   AlertKind = "password"
-	DeviceSet     AlertKind = "device-added"
-	ForwardingSet AlertKind = "forwarding"
-	RecoverySet   AlertKind = "recovery"
-	AccountFrozen AlertKind = "frozen"
-	AccountFreed  AlertKind = "released"
-	GrantSet      AlertKind = "grant-added"
-	TokenStolen   AlertKind = "token-reused"
-	FactorSet     AlertKind = "factor-added"
-	FactorGone    AlertKind = "factor-removed"
-	CodeUsed      AlertKind = "recovery-code-used"
-	CodesSet      AlertKind = "codes-made"
+	Travel         AlertKind = "travel" // two countries in a time in which nobody travels
+	NewCountry     AlertKind = "new-country"
+	NewDevice      AlertKind = "new-device"
+	NewNetwork     AlertKind = "new-network"
+	OutdatedTLS    AlertKind = "old-tls"
+	Failures       AlertKind = "failures"
+	Stolen         AlertKind = "stolen-password"
+	PasswordSet    AlertKind = "password"
+	DeviceSet      AlertKind = "device-added"
+	ForwardingSet  AlertKind = "forwarding"
+	RecoverySet    AlertKind = "recovery"
+	CertificateSet AlertKind = "certificate-issued"
+	AccountFrozen  AlertKind = "frozen"
+	AccountFreed   AlertKind = "released"
+	GrantSet       AlertKind = "grant-added"
+	TokenStolen    AlertKind = "token-reused"
+	FactorSet      AlertKind = "factor-added"
+	FactorGone     AlertKind = "factor-removed"
+	CodeUsed       AlertKind = "recovery-code-used"
+	CodesSet       AlertKind = "codes-made"
 )
 
 // aboutSignIns are the kinds that are bounded by maxNews; failures and stolen
@@ -41,7 +42,7 @@ var aboutSignIns = []AlertKind{Travel, NewCountry, NewDevice, NewNetwork, Outdat
 
 // aboutChanges are bounded by maxChanges.
 var aboutChanges = []AlertKind{
-	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, AccountFrozen, AccountFreed,
+	PasswordSet, DeviceSet, ForwardingSet, RecoverySet, FactorSet, FactorGone, CodeUsed, CodesSet, CertificateSet, AccountFrozen, AccountFreed,
 	GrantSet, TokenStolen,
 }
 

@@ -199,7 +199,7 @@ func failures(tx *store.Tx, e *Event) (n, here int64, most *Event, err error) {
 // changes are the kinds of events that are told whenever they happen.
 var changes = map[Kind]AlertKind{
 	Password: PasswordSet, DeviceAdded: DeviceSet, Forwarding: ForwardingSet, Recovery: RecoverySet,
-	Frozen: AccountFrozen, Released: AccountFreed,
+	CertificateIssued: CertificateSet, Frozen: AccountFrozen, Released: AccountFreed,
 	GrantAdded: GrantSet, TokenReused: TokenStolen,
 	FactorAdded: FactorSet, FactorRemoved: FactorGone, RecoveryUsed: CodeUsed, CodesMade: CodesSet,
 }

@@ -88,14 +88,21 @@ func (e *Event) what() string {
 		return "All mail of " + who + " was exported"
 	case Backup:
 		return "A backup of everything was made"
+	case GrantAdded, GrantRemoved, TokenReused:
+		return e.program(who)
+	}
+	return fmt.Sprintf("%s of %s: %s", e.Kind, who, e.Detail) // of a newer Gatepost
+}
+
+// program tells what became of a program's tokens.
+func (e *Event) program(who string) string {
+	switch e.Kind {
 	case GrantAdded:
 		return fmt.Sprintf("The program %q was allowed to act for %s", e.Detail, who)
-	case GrantRemoved:
-		return fmt.Sprintf("The program %q may not act for %s any more", e.Detail, who)
 	case TokenReused:
 		return fmt.Sprintf("The program %q may not act for %s any more: a secret of it was used twice, so somebody else has it", e.Detail, who)
 	}
-	return fmt.Sprintf("%s of %s: %s", e.Kind, who, e.Detail) // of a newer Gatepost
+	return fmt.Sprintf("The program %q may not act for %s any more", e.Detail, who)
 }
 
 func (e *Event) signIn() string {

@@ -3,28 +3,16 @@ package console
 import (
 	"errors"
 	"net/http"
-	"time"
 
 	"gatepost/internal/console/api"
 	"gatepost/internal/console/session"
 )
 
-// sessionView is a session in JSON.
-type sessionView struct {
-	ID      int64     `json:"id"`
-	Browser string    `json:"browser"`
-	Client  string    `json:"client"`
-	Address string    `json:"address,omitempty"`
-	Made    time.Time `json:"made"`
-	Used    time.Time `json:"used"`
-	Current bool      `json:"current"`
-}
-
 func (c *Console) apiSessions(_ http.ResponseWriter, r *http.Request) (any, error) {
 	all, err := c.browsers(r)
-	list := make([]sessionView, len(all))
+	list := make([]api.Session, len(all))
 	for i, b := range all {
-		list[i] = sessionView{b.ID, b.Browser, b.Client, b.From, b.Made, b.Used, b.Current}
+		list[i] = api.Session{ID: b.ID, Browser: b.Browser, Client: b.Client, Address: b.From, Made: b.Made, Used: b.Used, Current: b.Current}
 	}
 	return list, err
 }

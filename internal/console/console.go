@@ -120,7 +120,7 @@ func (c *Console) routes() {
 		"POST /factors/{id}/remove": c.posted(c.fresh(c.removeFactor)),
 
 		"GET /devices":              c.signed(c.devicesPage),
-		"POST /devices":             c.posted(c.fresh(c.addDevice, "name")),
+		"POST /devices":             c.posted(c.fresh(c.addDevice, "name", "scope", "days", "networks")),
 		"POST /devices/{id}/remove": c.posted(c.fresh(c.removeDevice)),
 
 		"GET /sessions":             c.signed(c.sessionsPage),
@@ -173,6 +173,20 @@ func (c *Console) SignInURL(next string) string { return with("/sign-in", next) 
 // ConfirmURL returns where to send a browser that is to show once more who
 // uses it.
 func (c *Console) ConfirmURL(next string) string { return with("/confirm", next) }
+
+// Titled is Render for a page of another package that does not bring its own
+// heading.
+func (c *Console) Titled(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {
+	framed, err := c.pages.Content("other", struct {
+		Title   string
+		Content template.HTML
+	}{title, content})
+	if err != nil {
+		c.failed(w, r, err)
+		return
+	}
+	c.Render(w, r, status, title, framed)
+}
 
 // Render answers with a page in the layout of the console.
 func (c *Console) Render(w http.ResponseWriter, r *http.Request, status int, title string, content template.HTML) {

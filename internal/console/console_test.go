@@ -22,6 +22,7 @@ import (
 	"gatepost/internal/activity"
 	"gatepost/internal/addr"
 	"gatepost/internal/clock"
+	"gatepost/internal/console/api"
 	"gatepost/internal/console/browser"
 	"gatepost/internal/console/session"
 	"gatepost/internal/envelope"
@@ -308,8 +309,8 @@ func TestSessions(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	one, two, other := h.enter(anna), h.enter(anna), h.enter(ben)
-	var list []sessionView
-	read := func(v *visit) []sessionView {
+	var list []api.Session
+	read := func(v *visit) []api.Session {
 		t.Helper()
 		list = nil
 		if w := v.call("GET", "/api/sessions", ""); w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &list) != nil {
@@ -414,6 +415,12 @@ func TestHandle(t *testing.T) {
 	w := h.enter(anna).get("/oauth/tea")
 	if w.Code != http.StatusTeapot || !strings.Contains(w.Body.String(), "<p>tea</p>") || !strings.Contains(w.Body.String(), anna) || w.Header().Get("Content-Security-Policy") != browser.Policy {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	h.Handle("/lock/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.Titled(w, r, http.StatusOK, "A & B", "<p>tea</p>")
+	}))
+	if body := (&visit{house: h}).get("/lock/x").Body.String(); !strings.Contains(body, "<h1>A &amp; B</h1>") || !strings.Contains(body, "<p>tea</p>") {
+		t.Error(body)
 	}
 	if got := h.SignInURL("/oauth/tea?a=b"); got != "/sign-in?next=%2Foauth%2Ftea%3Fa%3Db" {
 		t.Error(got)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"gatepost/internal/activity"
-	"gatepost/internal/console/api"
 	"gatepost/internal/console/browser"
 	"gatepost/internal/console/page"
 	"gatepost/internal/store"
@@ -21,16 +20,8 @@ func (c *Console) declined(w http.ResponseWriter, r *http.Request, err error, ag
 	again(page.Sentence(err))
 }
 
-// declined is what the API tells of a change that the directory did not make.
-func declined(err error) error {
-	if err == nil || store.Failed(err) {
-		return err
-	}
-	return api.Refuse(http.StatusUnprocessableEntity, err.Error())
-}
-
-// by returns the context of a change that whoever asks makes: the log of
-// activity, and alerts, tell of the browser that it came from.
+// by returns the context of a change that whoever asks makes, which is noted
+// with it.
 func (c *Console) by(r *http.Request) context.Context {
 	return activity.By(r.Context(), browser.Client(r))
 }

@@ -13,6 +13,7 @@ import (
 	"gatepost/internal/account"
 	"gatepost/internal/account/factor/factortest"
 	"gatepost/internal/addr"
+	"gatepost/internal/console/api"
 	"gatepost/internal/store/storetest"
 )
 
@@ -99,10 +100,15 @@ func TestLifeOfAnAccount(t *testing.T) {
 		t.Errorf("the code a second time: %d", w.Code)
 	}
 
-	w = one.post("/devices", "name", "Phöne <1>")
+	w = one.post("/devices", "name", "Phöne <1>", "scope", "send", "days", "30", "networks", "not a network")
+	if w.Code != http.StatusUnprocessableEntity {
+		t.Errorf("%d", w.Code)
+	}
+	sees(t, w.Body.String(), `value="Phöne &lt;1&gt;"`, `value="send" selected`, `value="30" selected`, `value="not a network"`, "is not a network")
+	w = one.post("/devices", "name", "Phöne <1>", "scope", "send", "days", "30", "networks", "192.0.2.0/24, 2001:db8::/32")
 	sees(t, w.Body.String(), "Phöne &lt;1&gt;", `class="secret"`, `<svg class="qr"`)
-	sees(t, one.get("/devices").Body.String(), "Phöne &lt;1&gt;", "never used")
-	var devices []deviceInfo
+	sees(t, one.get("/devices").Body.String(), "Phöne &lt;1&gt;", "never used", "sends only", "from 192.0.2.0/24, 2001:db8::/32", "ends <time")
+	var devices []api.Device
 	if err := json.Unmarshal(one.call("GET", "/api/devices", "").Body.Bytes(), &devices); err != nil || len(devices) != 1 || devices[0].Password != "" {
 		t.Fatalf("%+v, %v", devices, err)
 	}
@@ -146,7 +152,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 	if w := one.post("/sign-in", "login", ben, "password", chosen, "code", now()); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), wordsRefused) {
 		t.Errorf("%d", w.Code)
 	}
-	var accounts []accountView
+	var accounts []api.Account
 	if err := json.Unmarshal(anna.call("GET", "/api/admin/accounts", "").Body.Bytes(), &accounts); err != nil || len(accounts) != 2 || !accounts[1].Frozen || accounts[1].Factors != 1 {
 		t.Errorf("%+v, %v", accounts, err)
 	}
@@ -193,7 +199,7 @@ func TestPasskey(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	var list struct {
-		Factors []factorInfo
+		Factors []api.Factor
 	}
 	if err := json.Unmarshal(fresh.call("GET", "/api/factors", "").Body.Bytes(), &list); err != nil || len(list.Factors) != 1 || list.Factors[0].Kind != "passkey" || list.Factors[0].Used == nil {
 		t.Fatalf("%+v, %v", list, err)
@@ -233,12 +239,12 @@ func TestOwesReally(t *testing.T) {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	secret, _ := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(setup.Secret)
-	var made codesView
+	var made api.Codes
 	w := v.call("POST", "/api/factors/app", `{"state":`+quoted(setup.State)+`,"name":"App","code":"`+factortest.Code(secret, h.clock.Now())+`"}`)
-	if json.Unmarshal(w.Body.Bytes(), &made) != nil || len(made.Codes) != 10 {
+	if json.Unmarshal(w.Body.Bytes(), &made) != nil || len(made.List) != 10 {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	if w := v.call("POST", "/api/factors/codes", ""); json.Unmarshal(w.Body.Bytes(), &made) != nil || len(made.Codes) != 10 {
+	if w := v.call("POST", "/api/factors/codes", ""); json.Unmarshal(w.Body.Bytes(), &made) != nil || len(made.List) != 10 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w := v.call("POST", "/api/devices", `{"name":"Phone"}`); w.Code != 200 || !strings.Contains(w.Body.String(), `"password"`) {
@@ -247,9 +253,13 @@ func TestOwesReally(t *testing.T) {
 	if w := v.call("POST", "/api/password", `{"password":"password1234"}`); w.Code != http.StatusUnprocessableEntity || strings.Contains(w.Body.String(), "password1234") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	sees(t, v.get("/activity").Body.String(), "signed in from")
+	if w := v.call("POST", "/api/devices", `{"name":"Phone","scope":"everything"}`); w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "scope") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	// What was changed is told with the browser that did it.
+	sees(t, v.get("/activity").Body.String(), "signed in from", "from 192.0.2.1 as &#34;Mozilla/5.0")
 	var a struct {
-		accountView
+		api.Account
 		Fresh bool
 	}
 	if w := v.call("GET", "/api/account", ""); json.Unmarshal(w.Body.Bytes(), &a) != nil || a.Address != ben || a.Factors != 1 || a.Owes || !a.Fresh {

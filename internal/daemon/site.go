@@ -60,7 +60,7 @@ func (s *Server) openConsole(context.Context) error {
 		Directory: s.parts.directory, Activity: s.parts.guard.Book, Store: s.parts.db, Hostname: s.parts.hostname(),
 		Clock: s.parts.clock, Random: rand.Reader, Log: s.log,
 	})
-	s.console.Handle(lock.Path, s.parts.guard.LockPage(s.console.Render))
+	s.console.Handle(lock.Path, s.parts.guard.LockPage(s.console.Titled))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"html/template"
 	"io"
 	"log/slog"
 	"net/http"
@@ -18,6 +19,12 @@ import (
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// plain is a Page without looks.
+func plain(w http.ResponseWriter, _ *http.Request, status int, title string, content template.HTML) {
+	w.WriteHeader(status)
+	io.WriteString(w, title+"\n"+string(content))
+}
 
 // people is a Freezer of one account.
 type people struct {
@@ -42,7 +49,7 @@ func open(t *testing.T) (*Links, *people, *clock.Fake, http.Handler) {
 	t.Cleanup(func() { db.Close() })
 	p, c := &people{}, clock.NewFake(start)
 	l := New(Options{DB: db, Clock: c, Random: rand.Reader, Freezer: p})
-	return l, p, c, l.Handler(Plain, quiet)
+	return l, p, c, l.Handler(plain, quiet)
 }
 
 func made(t *testing.T, l *Links) string {

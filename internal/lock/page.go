@@ -131,24 +131,3 @@ func fill(text, name string, at time.Time) template.HTML {
 type writer []byte
 
 func (w *writer) Write(p []byte) (int, error) { *w = append(*w, p...); return len(p), nil }
-
-// Plain is a Page without looks.
-func Plain(w http.ResponseWriter, _ *http.Request, status int, title string, content template.HTML) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	w.WriteHeader(status)
-	_ = plain.Execute(w, struct {
-		Title   string
-		Content template.HTML
-	}{title, content})
-}
-
-var plain = template.Must(template.New("").Parse(`<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Title}}</title></head>
-<body><h1>{{.Title}}</h1>
-{{.Content}}
-</body>
-</html>
-`))

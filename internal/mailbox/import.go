@@ -3,28 +3,22 @@ package mailbox
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"hash"
 	"hash/crc32"
 	"io"
-	"strings"
 	"time"
 
 	"gatepost/internal/blob"
 	"gatepost/internal/envelope"
 	"gatepost/internal/lines"
-	"gatepost/internal/message"
+	"gatepost/internal/mailbox/alike"
+	"gatepost/internal/mailbox/title"
 	"gatepost/internal/store"
 )
 
-// Bounds of an import.
-const (
-	// MaxImported bounds a message, in octets of the store.
-	MaxImported = 512 << 20
-	maxKeywords = 100 // of a message
-	maxKeyword  = 64  // octets
-)
+// MaxImported bounds a message of an import, in octets of the store.
+const MaxImported = 512 << 20
 
 // Errors of an import.
 var (
@@ -66,7 +60,7 @@ type Import struct {
 }
 
 // same is the hash that tells messages apart.
-type same [16]byte
+type same [alike.Size]byte
 
 // Import begins an import into the mailbox of an account, of at most quota
 // octets (0: any number). With again, also what was imported before is filed.
@@ -121,8 +115,8 @@ func (i *Import) Take(ctx context.Context, in Incoming) (*Taken, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkKeywords(in.Keywords); err != nil {
-		return nil, err
+	if !title.Keywords(in.Keywords) {
+		return nil, ErrKeyword
 	}
 	i.canon.Reset(in.Content)
 	n, err := io.ReadFull(i.canon, i.buf)
@@ -135,7 +129,7 @@ func (i *Import) Take(ctx context.Context, in Incoming) (*Taken, error) {
 	}
 	head := i.buf[:n]
 	t := &Taken{f: Filing{Account: i.account, Quota: i.quota, Folder: folder, Flags: in.Flags, Keywords: in.Keywords, Date: in.Date}}
-	sum := newSum(folder, head)
+	sum := alike.New(folder, head)
 	size := int64(n)
 	if short {
 		inline := bytes.Clone(head)
@@ -222,56 +216,6 @@ func (i *Import) known(ctx context.Context, key same) (known bool, err error) {
 		return err
 	})
 	return known, err
-}
-
-// newSum begins the hash of a message that begins with head.
-func newSum(folder string, head []byte) hash.Hash {
-	h := truncated{sha256.New()}
-	io.WriteString(h, folder+"\x00")
-	seen := 0
-	for f := range message.Fields(head) {
-		seen += len(f.Raw)
-		if !isState(f) {
-			h.Write(f.Raw)
-		}
-	}
-	h.Write(head[seen:])
-	return h
-}
-
-// truncated is a hash of 128 bits: nobody gains from two messages of theirs
-// that look alike to us.
-type truncated struct{ hash.Hash }
-
-func (t truncated) Sum(b []byte) []byte { return append(b, t.Hash.Sum(nil)[:len(same{})]...) }
-
-// stateFields are rewritten by mail programs in files of theirs.
-var stateFields = []string{"Status", "X-Status", "X-Keywords", "X-UID", "X-IMAP", "X-IMAPbase", "Content-Length",
-	"X-Mozilla-Status", "X-Mozilla-Status2", "X-Mozilla-Keys", "X-Gmail-Labels"}
-
-func isState(f message.Field) bool {
-	for _, name := range stateFields {
-		if f.Is(name) {
-			return true
-		}
-	}
-	return false
-}
-
-// checkKeywords holds RFC 9051, section 9, flag-keyword.
-func checkKeywords(list []string) error {
-	if len(list) > maxKeywords {
-		return ErrKeyword
-	}
-	for _, k := range list {
-		bad := strings.ContainsFunc(k, func(r rune) bool {
-			return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r)
-		})
-		if k == "" || len(k) > maxKeyword || bad {
-			return ErrKeyword
-		}
-	}
-	return nil
 }
 
 // Drop gives up messages that were taken and will not be filed.

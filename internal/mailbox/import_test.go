@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatepost/internal/lines"
+	"gatepost/internal/mailbox/title"
 )
 
 // bring imports messages, each its own content, and returns what File said.
@@ -194,7 +195,7 @@ func TestImportRefused(t *testing.T) {
 		"later":                {Incoming{Folder: Inbox, Content: io.MultiReader(strings.NewReader(large), iotest.ErrReader(broken))}, broken},
 		"a keyword in two":     {Incoming{Folder: Inbox, Keywords: []string{"a b"}, Content: strings.NewReader("x")}, ErrKeyword},
 		"an empty one":         {Incoming{Folder: Inbox, Keywords: []string{""}, Content: strings.NewReader("x")}, ErrKeyword},
-		"too many":             {Incoming{Folder: Inbox, Keywords: make([]string, maxKeywords+1), Content: strings.NewReader("x")}, ErrKeyword},
+		"too many":             {Incoming{Folder: Inbox, Keywords: make([]string, title.MaxKeywords+1), Content: strings.NewReader("x")}, ErrKeyword},
 	} {
 		if _, err := i.Take(t.Context(), c.in); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", what, err)

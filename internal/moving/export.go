@@ -150,7 +150,7 @@ func (x *maildirTree) Add(k *Kept) error {
 		return err
 	}
 	final := filepath.Join(f.dir, "cur", maildir.FileName(unique, k.Flags, f.keywords))
-	return errors.Join(x.root.Link(tmp, final), x.root.Remove(tmp))
+	return x.root.Rename(tmp, final) // no other message has its name
 }
 
 // folder makes the directories of a folder.
@@ -199,11 +199,14 @@ func (x *maildirTree) write(path string, content io.Reader, received time.Time) 
 		return err
 	}
 	_, err = io.Copy(f, content)
+	if err == nil {
+		when := unix.NsecToTimeval(received.UnixNano())
+		err = unix.Futimes(int(f.Fd()), []unix.Timeval{when, when})
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		x.root.Remove(path)
-		return err
 	}
-	return x.root.Chtimes(path, received, received)
+	return err
 }
 
 // Close writes what the letters of keywords mean, and waits once until

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatepost/internal/account/record"
+	"gatepost/internal/account/secret"
 	"gatepost/internal/account/terms"
 	"gatepost/internal/envelope"
 )
@@ -61,6 +62,21 @@ func (x *Exchange) allowed(c *record.Credential) (*record.Credential, error) {
 		return nil, cause
 	}
 	return c, nil
+}
+
+// device returns the credential that a device password is, nil and the cause
+// if it is none that the client may use. It hashes nothing that is slow.
+func (x *Exchange) device(password string) (*record.Credential, error) {
+	p, err := secret.Prepare(password)
+	if err != nil || x.claim.person == nil {
+		return nil, errCredential
+	}
+	for _, c := range x.claim.person.Credentials {
+		if c.Kind == record.Device && secret.Matches(p, c.SHA256) {
+			return x.allowed(c)
+		}
+	}
+	return nil, errCredential
 }
 
 // Credential returns which credential signed in, and until when it is good;

@@ -611,7 +611,7 @@ func TestManyAtOnceAreVerifiedOnce(t *testing.T) {
 	before := d.hashes.Load()
 	for range 20 {
 		all.Go(func() {
-			if c, _, err := d.verify(context.Background(), &claim{person: p}, password, somewhere, nil); c == nil || err != nil {
+			if c, err := d.verify(context.Background(), &claim{person: p}, password, somewhere); c == nil || err != nil {
 				t.Errorf("%v, %v", c, err)
 			}
 		})
@@ -630,7 +630,7 @@ func TestChangeWhileHashing(t *testing.T) {
 	p := d.add(address, password)
 	c := claim{person: p, as: d.verified.now()}
 	d.Forget([]int64{p.ID})
-	if found, _, err := d.verify(context.Background(), &c, password, somewhere, nil); found == nil || err != nil {
+	if found, err := d.verify(context.Background(), &c, password, somewhere); found == nil || err != nil {
 		t.Fatalf("%v, %v", found, err)
 	}
 	if d.verified.get(d.verified.token(p.ID, somewhere.Network, password)) != nil {

@@ -22,7 +22,8 @@ func (x *Exchange) tell(outcome activity.Outcome, why string, c *record.Credenti
 // secret that was shown: so it is with a password that was phished.
 func (x *Exchange) tellRefused(cause error) {
 	e := x.event(activity.Refused, reason(cause), nil)
-	e.Knew = errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
+	var b *barred
+	e.Knew = errors.As(cause, &b) || errors.Is(cause, errBarred) || errors.Is(cause, errCode) || errors.Is(cause, errRunOut)
 	x.desk.o.Tried(&e)
 }
 

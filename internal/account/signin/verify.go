@@ -19,16 +19,15 @@ import (
 	"gatepost/internal/clock"
 )
 
-// verify checks a password against every credential of whom a client claims
-// to be, and returns the one it is, nil for none. Nobody, and accounts
+// verify checks a password against the one that whom a client claims to be
+// chose, and returns its credential, nil if it is not that. Nobody, and accounts
 // without a password, cost an Argon2id run like any other; so does a device
-// password that allow has something against, which is the cause returned:
-// whoever stole it does not learn from the time it takes that it was right.
-func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt, allow func(*record.Credential) error) (c *record.Credential, cause, err error) {
-	cause = errCredential
+// password that may not be used so, and was not taken for that before: whoever
+// stole it does not learn from the time it takes that it was right.
+func (d *Desk) verify(ctx context.Context, claim *claim, password string, a throttle.Attempt) (*record.Credential, error) {
 	p, err := secret.Prepare(password)
 	if err != nil {
-		return nil, cause, nil // it tells nothing of the account: no hash is needed to hide it
+		return nil, nil // it tells nothing of the account: no hash is needed to hide it
 	}
 	who := claim.person
 	if who == nil {
@@ -36,12 +35,7 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 	}
 	mark := d.verified.token(who.ID, a.Network, p)
 	if c := d.verified.get(mark); c != nil {
-		return c, nil, nil
-	}
-	if c := claim.device(password); c != nil {
-		if cause = allow(c); cause == nil {
-			return c, nil, nil
-		}
+		return c, nil
 	}
 	chosen := &record.Credential{} // nobody's: it matches nothing
 	for _, c := range who.Credentials {
@@ -51,42 +45,27 @@ func (d *Desk) verify(ctx context.Context, claim *claim, password string, a thro
 	}
 	done, err := d.enter(ctx, a)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer done()
 	// A client that opens many connections at once has all of them wait for
 	// the first one's run.
 	if c := d.verified.get(mark); c != nil {
-		return c, nil, nil
+		return c, nil
 	}
 	if !d.hasher.Verify(p, chosen.Argon2) {
-		return nil, cause, nil
+		return nil, nil
 	}
 	// Else the second try would be quicker, and tell that the first was right.
 	if !who.Frozen && !d.people.Barred(who, chosen) {
 		d.verified.put(mark, success{account: who.ID, credential: chosen}, claim.as)
 	}
-	return chosen, nil, nil
+	return chosen, nil
 }
 
 // enter waits for a place to hash in.
 func (d *Desk) enter(ctx context.Context, a throttle.Attempt) (done func(), err error) {
 	return d.hasher.Enter(ctx, turn.Who{Known: d.throttle.Known(a), Network: a.Network, Failures: d.throttle.Failures(a)})
-}
-
-// device returns the credential of whom a client claims to be that a device
-// password is, nil for none. It hashes nothing that is slow.
-func (c *claim) device(password string) *record.Credential {
-	p, err := secret.Prepare(password)
-	if err != nil || c.person == nil {
-		return nil
-	}
-	for _, cred := range c.person.Credentials {
-		if cred.Kind == record.Device && secret.Matches(p, cred.SHA256) {
-			return cred
-		}
-	}
-	return nil
 }
 
 const (

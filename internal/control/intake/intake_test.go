@@ -100,7 +100,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("again: %+v, %v", sum, err)
 	}
 	large := func(i int) io.Reader { return strings.NewReader(strings.Repeat(fmt.Sprint(i%10), 60<<10)) }
-	if _, batches, err = run(t, b, 0, &given{letters: letters(maxBatch), content: large, end: io.EOF}); batches < 2 || err != nil {
+	if _, batches, err = run(t, b, 0, &given{letters: letters(80), content: large, end: io.EOF}); batches < 2 || err != nil {
 		t.Errorf("large ones in %d batches, %v", batches, err)
 	}
 }

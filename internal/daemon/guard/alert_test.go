@@ -3,6 +3,9 @@ package guard
 import (
 	"context"
 	"errors"
+	"html/template"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -84,7 +87,10 @@ func TestLinkAndHook(t *testing.T) {
 	if !found || strings.Count(p.text[0], "://") != 1 || !strings.Contains(p.text[0], "The one link in this message") {
 		t.Fatalf("%s", p.text[0])
 	}
-	page := p.LockPage(lock.Plain)
+	page := p.LockPage(func(w http.ResponseWriter, _ *http.Request, status int, _ string, content template.HTML) {
+		w.WriteHeader(status)
+		io.WriteString(w, string(content))
+	})
 	for _, method := range []string{"GET", "HEAD", "POST", "POST"} {
 		r := httptest.NewRequest(method, lock.Path+token, nil)
 		r.Header.Set("User-Agent", "Browser")

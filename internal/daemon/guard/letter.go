@@ -42,25 +42,26 @@ func (l *letter) write(w io.Writer) error {
 
 // subjects say in a few words what happened.
 var subjects = map[activity.AlertKind]string{
-	activity.Travel:        "Sign-ins to your mail from two countries at once",
-	activity.NewCountry:    "A sign-in to your mail from a new country",
-	activity.NewDevice:     "A sign-in to your mail with a new device or program",
-	activity.NewNetwork:    "A sign-in to your mail from a new network",
-	activity.OutdatedTLS:   "A program that reads or sends your mail is outdated",
-	activity.Stolen:        "Somebody has a password of your mail",
-	activity.Failures:      "Many failed attempts to sign in to your mail",
-	activity.PasswordSet:   "The password of your mail was changed",
-	activity.DeviceSet:     "A device was given a password for your mail",
-	activity.ForwardingSet: "Your mail now also goes elsewhere",
-	activity.RecoverySet:   "Where alerts about your mail go was changed",
-	activity.AccountFrozen: "Your mail account was locked",
-	activity.AccountFreed:  "Your mail account was released",
-	activity.GrantSet:      "A program was allowed to use your mail",
-	activity.TokenStolen:   "A program lost its access to your mail: its key was copied",
-	activity.FactorSet:     "Your mail got a second factor",
-	activity.FactorGone:    "A second factor of your mail was taken away",
-	activity.CodeUsed:      "A recovery code signed in to your mail",
-	activity.CodesSet:      "New recovery codes were made for your mail",
+	activity.Travel:         "Sign-ins to your mail from two countries at once",
+	activity.NewCountry:     "A sign-in to your mail from a new country",
+	activity.NewDevice:      "A sign-in to your mail with a new device or program",
+	activity.NewNetwork:     "A sign-in to your mail from a new network",
+	activity.OutdatedTLS:    "A program that reads or sends your mail is outdated",
+	activity.Stolen:         "Somebody has a password of your mail",
+	activity.Failures:       "Many failed attempts to sign in to your mail",
+	activity.PasswordSet:    "The password of your mail was changed",
+	activity.DeviceSet:      "A device was given a password for your mail",
+	activity.ForwardingSet:  "Your mail now also goes elsewhere",
+	activity.RecoverySet:    "Where alerts about your mail go was changed",
+	activity.CertificateSet: "A device was given a certificate for your mail",
+	activity.AccountFrozen:  "Your mail account was locked",
+	activity.AccountFreed:   "Your mail account was released",
+	activity.GrantSet:       "A program was allowed to use your mail",
+	activity.TokenStolen:    "A program lost its access to your mail: its key was copied",
+	activity.FactorSet:      "Your mail got a second factor",
+	activity.FactorGone:     "A second factor of your mail was taken away",
+	activity.CodeUsed:       "A recovery code signed in to your mail",
+	activity.CodesSet:       "New recovery codes were made for your mail",
 }
 
 // subject says in a few words what an alert is about.
@@ -141,6 +142,8 @@ func (l *letter) meaning() []string {
 		return []string{"Was it you? Then all is well. Such a password can send and read mail until it is taken away."}
 	case activity.ForwardingSet:
 		return []string{"Was it you, or somebody whom you asked? Then all is well. Somebody who broke in does this to read your mail when he cannot sign in any more; ask for it to be taken back, and look at what went there since."}
+	case activity.CertificateSet:
+		return []string{"Was it you, or somebody whom you asked? Then all is well. Whoever has it, and its key, can use your mail without a password until it expires or is revoked; with: gatepost account certificate revoke"}
 	case activity.AccountFrozen:
 		return []string{"Nobody can sign in to it now, whoever was signed in is out, and what it sent and has not left yet is held back. Mail still arrives, and nothing is lost."}
 	case activity.AccountFreed:

@@ -133,9 +133,9 @@ func (p *Programs) removeClient(ctx context.Context, a control.Name, _ control.E
 	return p.Grants.RemoveClient(ctx, a.Name, byCommand)
 }
 
-// byCommand is who asks in a command: the log of activity takes it from the
-// context, which knows their name (control.By).
-var byCommand activity.Client
+// byCommand is who asks in a command: whoever the context of it tells
+// (activity.By).
+var byCommand = activity.Client{}
 
 func (p *Programs) account(ctx context.Context, s string) (account.Account, error) {
 	address, err := addr.Parse(strings.TrimSpace(s))

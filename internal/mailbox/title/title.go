@@ -1,5 +1,5 @@
-// Package title knows what the folders of a mailbox may be called, and which
-// it begins with. It belongs to mailbox.
+// Package title knows what folders and keywords of a mailbox may be called, and
+// which folders it begins with. It belongs to mailbox.
 package title
 
 import (
@@ -17,6 +17,12 @@ const Inbox = "INBOX"
 const (
 	MaxName  = 255 // octets
 	MaxDepth = 16  // levels, separated by '/'
+)
+
+// Bounds of keywords.
+const (
+	MaxKeywords = 100 // of a message
+	maxKeyword  = 64  // octets
 )
 
 // Standard are the folders that every mailbox begins with and the roles of
@@ -68,4 +74,21 @@ func Clean(name string) (clean string, ok bool) {
 func misleading(r rune) bool {
 	return r == '*' || r == '%' || unicode.IsControl(r) ||
 		unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
+
+// Keywords reports whether these can be the keywords of a message: RFC 9051,
+// section 9, flag-keyword.
+func Keywords(list []string) bool {
+	if len(list) > MaxKeywords {
+		return false
+	}
+	for _, k := range list {
+		bad := strings.ContainsFunc(k, func(r rune) bool {
+			return r <= ' ' || r >= 0x7f || strings.ContainsRune(`(){%*"\]`, r)
+		})
+		if k == "" || len(k) > maxKeyword || bad {
+			return false
+		}
+	}
+	return true
 }
