@@ -299,6 +299,10 @@ func TestSteady(t *testing.T) {
 	for in, want := range map[string]string{
 		"[192.168.1.7]": "[address]", "[IPv6:2001:db8::1]": "[address]", "192.168.1.7": "[address]", "2001:db8::1": "[address]",
 		"Annas-MBP.fritz.box": "annas-mbp", "annas-mbp.lan": "annas-mbp", "ip-10-0-0-7.ec2.internal": "ip-#-#-#-#", "localhost": "localhost", "": "",
+		// Browsers are told apart, and their versions are not.
+		"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0":                                              "mozilla/# (x#; linux x#_#; rv:#) gecko/# firefox/#",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.7390.54 Safari/537.36": "mozilla/# (windows nt #; win#; x#) applewebkit/# (khtml, like gecko) chrome/# safari/#",
+		"curl/8.14.1": "curl/#", "curl/8.15": "curl/#",
 	} {
 		if got := steady(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

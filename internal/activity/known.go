@@ -184,11 +184,14 @@ func (e *Event) Device() string {
 	return fmt.Sprintf("%s %s", steady(cut(e.Client.Name, maxText)), how)
 }
 
-var digits = regexp.MustCompile(`[0-9]+`)
+// digits are numbers, and the versions that are made of them: "1.2" and
+// "1.2.3" are versions of one program.
+var digits = regexp.MustCompile(`[0-9]+(\.[0-9]+)*`)
 
-// steady returns what stays the same of a name in EHLO: phones and programs
-// give their address in whatever network they are in, computers their name
-// with the domain of that network, and some a number each time.
+// steady returns what stays the same of a name in EHLO, or of what a browser
+// calls itself: phones and programs give their address in whatever network they
+// are in, computers their name with the domain of that network, and some a
+// number each time; browsers get new versions every month.
 func steady(name string) string {
 	name = strings.ToLower(name)
 	if strings.HasPrefix(name, "[") {
@@ -197,6 +200,11 @@ func steady(name string) string {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return "[address]"
 	}
-	first, _, _ := strings.Cut(name, ".")
+	// What browsers and other programs of HTTP call themselves has full stops in
+	// its versions, and no domain: behind the first, they would all be alike.
+	first := name
+	if !strings.ContainsAny(name, " /") {
+		first, _, _ = strings.Cut(name, ".")
+	}
 	return digits.ReplaceAllString(first, "#")
 }

@@ -145,7 +145,7 @@ func (e *Event) how() string {
 	}
 	s += ", " + envelope.Secured(e.Client.Version, e.Client.Cipher, e.Client.Group)
 	if e.Credential != "" {
-		s += ", with its " + e.Credential
+		s += ", with its " + printable(e.Credential) // what a device is called is its owner's word
 		if e.Mechanism != "" {
 			s += " (" + e.Mechanism + ")"
 		}
@@ -168,7 +168,8 @@ func (e *Event) from() string {
 	return s
 }
 
-// printable escapes what a database of addresses holds.
+// printable escapes what is not ours: what a database of addresses holds, what
+// somebody calls a device.
 func printable(s string) string {
 	s = fmt.Sprintf("%q", s)
 	return s[1 : len(s)-1]

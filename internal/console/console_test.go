@@ -361,8 +361,47 @@ func TestOwes(t *testing.T) {
 	if _, _, ok := h.Signed(v.request("GET", "/", nil)); ok {
 		t.Error("others take him for signed in")
 	}
+	// A page of others that wants somebody signed in is not gone back to for ever.
+	if w := v.get("/sign-in?next=%2Foauth%2Fauthorize"); w.Header().Get("Location") != "/factors" {
+		t.Errorf("led to %q", w.Header().Get("Location"))
+	}
 	if w := v.post("/sign-out"); w.Code != http.StatusSeeOther || v.cookie != "" {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// What is changed on a page is told as changed there: by which browser, and
+// from where.
+func TestChangesSayWhoAsked(t *testing.T) {
+	t.Parallel()
+	h := newReal(t)
+	v := h.enter(ben)
+	v.post("/devices", "name", "phone")
+	v.call("POST", "/api/devices", `{"name":"tablet"}`)
+	v.call("DELETE", "/api/devices/1", "")
+	const chosen = "pelican turbine marzipan"
+	v.post("/password", "password", chosen, "repeated", chosen)
+	v.post("/lock")
+	a, err := h.directory.Account(t.Context(), addr.MustParse(ben))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := h.o.Activity.Last(t.Context(), a.ID, ben, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := 0
+	for _, e := range events {
+		if e.Kind == activity.SignIn || e.Kind == activity.AccountAdded {
+			continue
+		}
+		changes++
+		if e.Client.Protocol != activity.Web || !e.Client.Address.IsValid() {
+			t.Errorf("%s", e.Sentence())
+		}
+	}
+	if changes < 4 {
+		t.Errorf("%d changes", changes)
 	}
 }
 

@@ -44,7 +44,10 @@ type entry struct {
 
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 	to := next.Own(r.FormValue("next"))
-	if _, err := c.visitor(r); err == nil {
+	if v, err := c.visitor(r); err == nil {
+		if c.o.Directory.Owes(v.account) { // to others' pages nobody is signed in who does: they would lead back here
+			to = "/factors"
+		}
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}

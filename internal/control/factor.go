@@ -10,8 +10,9 @@ import (
 	"gatepost/internal/activity"
 )
 
-// operator is who asks for what comes through here.
-var operator = activity.Client{Protocol: activity.Command}
+// operator is who asks for what comes through here: the log of activity takes
+// it from the context, which knows their name (By).
+var operator activity.Client
 
 // FactorInfo is what an operator sees of a second factor.
 type FactorInfo struct {

@@ -44,6 +44,13 @@ func (d *Desk) SignIn(ctx context.Context, login, password, code string, client 
 	if err != nil {
 		return nil, x.later(err)
 	}
+	// It may have waited long, for its time and for a place to hash in. What was
+	// changed meanwhile ended the sessions that there were, and must not be
+	// outlived by one that begins now.
+	if err := x.identify(ctx, login, ""); err != nil {
+		return nil, err
+	}
+	c = x.claim.still(c)
 	cause := errCredential
 	shown, right := d.beside(&x.claim, factor.ReadCode(code))
 	if c != nil {
@@ -118,6 +125,20 @@ func (d *Desk) chosen(ctx context.Context, claim *claim, password string, a thro
 		return nil, nil
 	}
 	return chosen, nil
+}
+
+// still returns a credential as whom a client claims to be has it now, nil if
+// they do not have it any more.
+func (c *claim) still(was *record.Credential) *record.Credential {
+	if was == nil || c.person == nil {
+		return nil
+	}
+	for _, now := range c.person.Credentials {
+		if now.ID == was.ID {
+			return now
+		}
+	}
+	return nil
 }
 
 // beside returns what a code shows of whom a client claims to be, and whether

@@ -88,7 +88,8 @@ func (b *Book) token() (string, error) {
 }
 
 // Begin signs a browser in, and returns its token. before is the token that
-// it had, empty or not: that is good for nothing any more.
+// it had, empty or not: that is good for nothing any more. ErrNone says that
+// the account was frozen, or removed, meanwhile.
 func (b *Book) Begin(ctx context.Context, account int64, c activity.Client, before string) (token string, err error) {
 	token, err = b.token()
 	if err != nil {
@@ -107,8 +108,14 @@ func (b *Book) Begin(ctx context.Context, account int64, c activity.Client, befo
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(`INSERT INTO web_session (id, token, account, made, shown, used, address, client) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			id, hash(token), account, now.Unix(), now.Unix(), now.Unix(), from, cut(c.Name))
+		// Whoever was frozen a moment ago gets none that would be good once the
+		// account is released.
+		n, err := tx.Exec(`INSERT INTO web_session (id, token, account, made, shown, used, address, client)
+			SELECT ?, ?, id, ?, ?, ?, ?, ? FROM account WHERE id = ? AND frozen = 0`,
+			id, hash(token), now.Unix(), now.Unix(), now.Unix(), from, cut(c.Name), account)
+		if err == nil && n == 0 {
+			return ErrNone
+		}
 		return err
 	})
 	return token, err

@@ -210,3 +210,31 @@ func TestNoRandomness(t *testing.T) {
 		t.Error("a session began")
 	}
 }
+
+// Who was frozen while he signed in gets no session that would be good after
+// the release.
+func TestFrozenBeginsNothing(t *testing.T) {
+	t.Parallel()
+	b, _ := newBook(t)
+	freeze := func(frozen int64) {
+		t.Helper()
+		if err := b.DB.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec(`UPDATE account SET frozen = ? WHERE id = 1`, frozen)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freeze(1)
+	token, err := b.Begin(t.Context(), 1, browser, "")
+	if !errors.Is(err, ErrNone) {
+		t.Errorf("%v", err)
+	}
+	freeze(0)
+	if lives(t, b, token) {
+		t.Error("it is signed in after the release")
+	}
+	if _, err := b.Begin(t.Context(), 99, browser, ""); !errors.Is(err, ErrNone) {
+		t.Errorf("of nobody: %v", err)
+	}
+}
