@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gatepost/internal/account/factor"
 	"gatepost/internal/account/factor/factortest"
 	"gatepost/internal/addr"
 	"gatepost/internal/envelope"
@@ -249,6 +250,12 @@ func TestDecoys(t *testing.T) {
 	real, shape := ask("anna@example.org")
 	if len(real) != 1 || len(real[0]) != 43 || len(d.ID) != 32 {
 		t.Errorf("%q", real)
+	}
+	// Whoever has more than are made up for anybody is not known by that.
+	h.passkey("anna@example.org", "phone")
+	h.passkey("anna@example.org", "key")
+	if some, _ := ask("anna@example.org"); len(some) != factor.MaxDecoys || slices.Contains(some, real[0]) {
+		t.Errorf("%q of three", some)
 	}
 	sizes := map[int]int{}
 	for i := range 60 {

@@ -227,8 +227,10 @@ func (c *Console) apiConfirm(w http.ResponseWriter, r *http.Request) (any, error
 	return nil, err
 }
 
+// apiConfirmStart asks for any passkey of the account, and so for no name: the
+// list of a name is short. That it is the account's is for stepUp.
 func (c *Console) apiConfirmStart(_ http.ResponseWriter, r *http.Request) (any, error) {
-	return c.ask(r, who(r).account.Address.Unicode())
+	return c.ask(r, "")
 }
 
 func (c *Console) apiConfirmPasskey(w http.ResponseWriter, r *http.Request) (any, error) {

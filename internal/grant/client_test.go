@@ -96,3 +96,25 @@ func TestBuiltIn(t *testing.T) {
 		}
 	}
 }
+
+// A code that somebody allowed to a program which is removed meanwhile gets
+// nothing.
+func TestRemovedClientGetsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	c, err := b.AddClient(t.Context(), Client{ID: "webmail", Name: "Webmail", Redirects: []string{"https://webmail.example.org/done"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := b.NewCode(henry, c, c.Redirects[0], oauth.Authorization{Challenge: challenge(), Scope: both}, browser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.RemoveClient(t.Context(), c.ID, browser); err != nil {
+		t.Fatal(err)
+	}
+	r := oauth.TokenRequest{Grant: oauth.CodeGrant, Client: c.ID, Secret: code, Redirect: c.Redirects[0], Verifier: verifier}
+	if _, err := b.Redeem(t.Context(), r, browser); !is(err, oauth.InvalidGrant) || b.count("oauth_grant") != 0 {
+		t.Errorf("%v, %d grants", err, b.count("oauth_grant"))
+	}
+}

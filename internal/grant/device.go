@@ -61,7 +61,7 @@ func (b *Book) NewDevice(client Client, scope oauth.Scope, from netip.Addr, agen
 		switch {
 		case !now.Before(d.until):
 			b.drop(d)
-		case network(d.From) == network(from):
+		case source(d.From) == source(from):
 			of++
 		}
 	}

@@ -2,6 +2,7 @@ package grant
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -105,6 +106,13 @@ func TestDevicesAreBounded(t *testing.T) {
 		t.Errorf("one more from the network: %v", err)
 	}
 	b.device("198.51.100.7")
+	for i := range maxDevicesOf {
+		b.device(fmt.Sprintf("2001:db8:1:%x::1", i))
+	}
+	if _, err := b.NewDevice(b.client("mail-program"), both, netip.MustParseAddr("2001:db8:1:ffff::1"), ""); !is(err, oauth.Unavailable) {
+		t.Errorf("one more from a /48: %v", err)
+	}
+	b.device("2001:db8:2::1")
 	b.clock.Advance(deviceLife)
 	b.device("192.0.2.7")
 	if len(b.devices) != 1 || len(b.typed) != 1 {

@@ -219,13 +219,16 @@ func (b *Book) note(tx *store.Tx, kind activity.Kind, g *Grant, who activity.Cli
 	})
 }
 
-// Near reports whether two addresses are of one source.
-func Near(a, b netip.Addr) bool { return a.IsValid() && network(a) == network(b) }
+// Near reports whether two addresses are of one network.
+func Near(a, b netip.Addr) bool { return a.IsValid() && within(a, 64) == within(b, 64) }
 
-// network is what is taken for one source.
-func network(ip netip.Addr) netip.Prefix {
+// source is what is taken for one source: what one client can easily move in.
+// Whoever rents a machine has a /48 often, which is 65,536 networks.
+func source(ip netip.Addr) netip.Prefix { return within(ip, 48) }
+
+// within returns the network of an address: a /24, or so many bits of IPv6.
+func within(ip netip.Addr, bits int) netip.Prefix {
 	ip = ip.Unmap().WithZone("")
-	bits := 64
 	if ip.Is4() {
 		bits = 24
 	}

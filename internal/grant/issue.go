@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gatepost/internal/activity"
@@ -53,9 +54,16 @@ func (b *Book) make(ctx context.Context, a allow) (*oauth.Tokens, Grant, error) 
 }
 
 // room removes what ran out, and reports why an account can have no further
-// grant. The account must be there and not frozen: it may have been otherwise
-// when its owner consented.
+// grant. The account must be there and not frozen, and the program known: it may
+// have been otherwise when the owner consented.
 func (b *Book) room(tx *store.Tx, g *Grant, now time.Time) error {
+	known, err := readClients(tx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(slices.Concat(builtIn, known), func(c Client) bool { return c.ID == g.Client }) {
+		return errGrant
+	}
 	if _, err := tx.Exec(`DELETE FROM oauth_access WHERE grant_id IN (SELECT id FROM oauth_grant WHERE ends <= ?)`, now.Unix()); err != nil {
 		return err
 	}
@@ -63,7 +71,7 @@ func (b *Book) room(tx *store.Tx, g *Grant, now time.Time) error {
 		return err
 	}
 	var frozen, n int64
-	err := tx.QueryRow(`SELECT a.frozen, COUNT(g.id) FROM account a LEFT JOIN oauth_grant g ON g.account = a.id
+	err = tx.QueryRow(`SELECT a.frozen, COUNT(g.id) FROM account a LEFT JOIN oauth_grant g ON g.account = a.id
 		WHERE a.id = ? GROUP BY a.frozen`, g.Owner.ID).Scan(&frozen, &n)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

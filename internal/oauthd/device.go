@@ -98,7 +98,7 @@ func (s *Server) typed(w http.ResponseWriter, r *http.Request, a account.Account
 	case answer == "" || p["account"] == "":
 		s.ask(w, r, a, p["code"], d)
 	case answer == "allow":
-		s.message(w, r, http.StatusOK, "Allowed", "The device goes on by itself in a few seconds. You can take this back at any time.")
+		s.message(w, r, http.StatusOK, "Allowed", "The device goes on by itself in a few seconds. Whoever runs this server can take it back at any time.")
 	default:
 		s.message(w, r, http.StatusOK, "Not allowed", "The device gets nothing. If somebody asked you to type that code, he wanted to read your mail: tell whoever runs this server.")
 	}

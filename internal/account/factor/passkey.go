@@ -261,13 +261,16 @@ const macDecoy = "account passkey decoy"
 // sizes are those that ids of passkeys have on common devices, in octets.
 var sizes = [8]int{16, 16, 20, 20, 32, 32, 32, 64}
 
+// MaxDecoys is how many passkeys are made up for a name at most.
+const MaxDecoys = 2
+
 // Decoys returns ids of passkeys that a name does not have: always the same
 // for it, so that a list does not show who has any.
 func (p *Party) Decoys(name string) [][]byte {
 	seed := p.o.Keys.MAC(macDecoy, []byte(name))
 	n := 1
 	if seed[0] < 64 {
-		n = 2
+		n = MaxDecoys
 	}
 	list := make([][]byte, n)
 	for i := range list {

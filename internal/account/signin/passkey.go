@@ -14,7 +14,8 @@ const passkey record.Kind = "passkey"
 
 // PasskeyStart begins a sign-in with a passkey: of whom a login means, or,
 // where it is empty, of whoever the device says. Where a name has none, ones
-// are made up that stay the same, so that the list does not tell who has any.
+// are made up that stay the same, so that the list does not tell who has any;
+// nor does its length, so whoever has more shows the others without a name.
 func (d *Desk) PasskeyStart(ctx context.Context, party *factor.Party, login string) (options []byte, state string, err error) {
 	if login == "" {
 		return party.Ask(factor.Anybody, nil)
@@ -26,7 +27,7 @@ func (d *Desk) PasskeyStart(ctx context.Context, party *factor.Party, login stri
 	account, allow := int64(factor.Nobody), party.Decoys((&claim{address: a}).key())
 	if p != nil {
 		if has := Passkeys(p, party.Site()); len(has) > 0 {
-			account, allow = p.ID, has
+			account, allow = p.ID, has[max(0, len(has)-factor.MaxDecoys):]
 		}
 	}
 	return party.Ask(account, allow)

@@ -101,7 +101,9 @@ func (l *letter) remedy() []string {
 	switch {
 	case l.Kind == activity.AccountFrozen:
 		return []string{
-			"To undo it, whoever runs the server (" + l.from.Unicode() + ") looks at what happened and at what is held back (gatepost queue list --held; what its owner did not write: gatepost queue drop ID), sets another password, and releases it:",
+			"To undo it, whoever runs the server (" + l.from.Unicode() + ") looks at what happened and at what is held back (gatepost queue list --held; what its owner did not write: gatepost queue drop ID), takes away the devices, certificates, programs and second factors that its owner does not know, which would open it again, sets another password, and releases it:",
+			"    gatepost account device list " + who, "    gatepost account certificate list " + who,
+			"    gatepost account grant list " + who, "    gatepost account factor list " + who,
 			"    gatepost account password " + who, "    gatepost account release " + who,
 		}
 	case l.link == "":
