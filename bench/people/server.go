@@ -20,6 +20,7 @@ import (
 
 	"gatepost/internal/account/record"
 	"gatepost/internal/account/secret"
+	"gatepost/internal/account/terms"
 	"gatepost/internal/addr"
 	"gatepost/internal/daemon/datadir"
 	"gatepost/internal/store"
@@ -132,7 +133,7 @@ func (s *server) furnish(n int) error {
 			}
 			for _, c := range []*record.Credential{
 				{Kind: record.Password, Argon2: first.Credentials[0].Argon2, Set: first.Created},
-				{Kind: record.Device, Name: "phone", SHA256: secret.Sum(device), Set: first.Created},
+				{Kind: record.Device, Name: "phone", SHA256: secret.Sum(device), Set: first.Created, Terms: terms.Terms{Scope: terms.Both}},
 			} {
 				if c.ID, err = tx.NextID("credential"); err != nil {
 					return err
