@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs every fuzz target for FUZZTIME (10s), as many at a time as there are
+# Runs every fuzz target for FUZZTIME (6s), as many at a time as there are
 # processors, each with one worker.
 set -u
 logs=$1
-time=${FUZZTIME:-10s}
+time=${FUZZTIME:-6s}
 mkdir -p "$logs"
 rm -f "$logs"/fuzz-*
 targets=$(grep -rE --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]+' internal cmd | sed 's/:func /:/')
