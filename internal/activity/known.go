@@ -125,23 +125,17 @@ func (c *Client) habitat() string {
 }
 
 // surroundings returns the /16 or /32 that an address is in.
-func (c *Client) surroundings() string {
-	bits := 32
-	if c.Address.Is4() {
-		bits = 16
-	}
-	if !c.Address.IsValid() {
-		return ""
-	}
-	p, _ := c.Address.Prefix(bits) // which is never too long
-	return p.String()
-}
+func (c *Client) surroundings() string { return c.within(16, 32) }
 
 // address returns what one client has of addresses.
-func (c *Client) address() string {
-	bits := 64
+func (c *Client) address() string { return c.within(32, 64) }
+
+// within returns the network of so many bits, of IPv4 or IPv6, that the
+// address is in; empty where there is none.
+func (c *Client) within(four, six int) string {
+	bits := six
 	if c.Address.Is4() {
-		bits = 32
+		bits = four
 	}
 	if !c.Address.IsValid() {
 		return ""

@@ -72,15 +72,8 @@ func (b *Book) batch(ctx context.Context, f *Filter, at, id int64) (list []Event
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			e, err := scan(rows)
-			if err != nil {
-				return err
-			}
-			list = append(list, e)
-		}
-		return rows.Err()
+		list, err = gather(rows)
+		return err
 	})
 	return list, err
 }
@@ -96,15 +89,21 @@ func (b *Book) Last(ctx context.Context, owner int64, account string, most int) 
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		for rows.Next() {
-			e, err := scan(rows)
-			if err != nil {
-				return err
-			}
-			list = append(list, e)
-		}
-		return rows.Err()
+		list, err = gather(rows)
+		return err
 	})
 	return list, err
+}
+
+// gather reads all rows and closes them.
+func gather(rows *sql.Rows) (list []Event, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		e, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, rows.Err()
 }

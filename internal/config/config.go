@@ -209,7 +209,7 @@ type OAuth struct {
 
 // System is about the machine that the server runs on.
 type System struct {
-	// Give up, once started, what the server never needs of the file system (Landlock): it can then write nothing but its data, run nothing, and read only its data, the directories of the configuration and of the files named in it, and what the system tells any program. A file that the configuration newly names in another directory is then read only after a restart.
+	// Give up, before the data is opened, what the server never needs of the file system (Landlock): it can then write nothing but its data, run nothing, and read only its data, the directories of the configuration and of the files named in it, and what the system tells any program. A file that the configuration newly names in another directory is then read only after a restart.
 	Landlock bool `toml:"landlock"`
 }
 
